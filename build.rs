@@ -1,4 +1,5 @@
-//! Generates the messages and services of `proto/`, without protoc, where the feature `proto` asks for them.
+//! Generates the messages and services of `proto/` with protox, if the feature `proto` is on. No
+//! protoc is needed.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -24,7 +25,8 @@ fn generate() -> Result<(), Box<dyn std::error::Error>> {
         .include_imports(true)
         .include_source_info(true)
         .open_files(&files)?;
-    // protox's own bytes keep comments and options, which prost-types' messages drop: reflection shows them.
+    // Encoded by protox itself: prost-types' messages would drop the comments and options, which
+    // reflection shows.
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(
         out.join("descriptors.bin"),

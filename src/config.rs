@@ -1,4 +1,5 @@
-//! How the server is configured: flags, `BOOKD_*` variables, defaults; a flag outranks its variable.
+//! The configuration of the server: flags, `BOOKD_*` variables and defaults; a flag outranks its
+//! variable.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,13 +8,13 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-/// The longest that changes can be kept without being kept for ever, in days.
+/// The largest value of `--keep-changes`, in days; without the flag changes are kept for ever.
 const KEEP_DAYS_MAX: i64 = 36_500;
 
-/// The largest reserve, in MiB.
+/// The largest value of `--reserve`, in MiB.
 const RESERVE_MIB_MAX: i64 = 65_536;
 
-/// Where the store is.
+/// The location of the store, as `--store` names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
     /// A SQLite file.
@@ -39,7 +40,7 @@ impl std::fmt::Display for StoreUrl {
     }
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people.
@@ -62,7 +63,8 @@ pub struct LogConfig {
         value_name = "FORMAT"
     )]
     pub log_format: LogFormat,
-    /// Log a line for every call: method, outcome, milliseconds; nothing of its contents, and not who called
+    /// Log a line for every call: method, outcome, milliseconds; nothing of its contents, and not
+    /// who called
     #[arg(long, env = "BOOKD_LOG_CALLS")]
     pub log_calls: bool,
 }
@@ -87,7 +89,8 @@ pub struct ServeConfig {
         value_name = "URL"
     )]
     pub store: StoreUrl,
-    /// A folder of compiled time zones to use instead of the newer of the system's and the bundled release
+    /// A folder of compiled time zones to use instead of the newer of the system's and the bundled
+    /// release
     #[arg(long, env = "BOOKD_ZONES", value_name = "FOLDER")]
     pub zones: Option<PathBuf>,
     /// Threads that serve connections; default one per core
@@ -96,10 +99,12 @@ pub struct ServeConfig {
     /// Seconds that calls in flight get to finish when the server stops
     #[arg(long, env = "BOOKD_GRACE", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
     pub grace: Duration,
-    /// Days that changes are kept, for watchers that come back and pages that are turned; default for ever
+    /// Days that changes are kept, for watchers that come back and pages that are turned; default
+    /// for ever
     #[arg(long, env = "BOOKD_KEEP_CHANGES", value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=KEEP_DAYS_MAX))]
     pub keep_changes: Option<u32>,
-    /// MiB kept free beside the store for when its disk is full, in a file that is given up then; 0 = none
+    /// MiB kept free beside the store for when its disk is full, in a file that is given up then; 0
+    /// = none
     #[arg(long, env = "BOOKD_RESERVE", default_value = "16", value_name = "MIB", value_parser = clap::value_parser!(u32).range(..=RESERVE_MIB_MAX))]
     pub reserve: u32,
     /// The clock is right, though it is more than a day after the last commit: write at once
@@ -113,6 +118,7 @@ pub struct ServeConfig {
     pub print_config: bool,
 }
 
+/// Parses whole seconds, at most an hour.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: u64 = text
         .parse()
@@ -125,7 +131,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 impl ServeConfig {
-    /// Each setting as the variable that sets it, one a line.
+    /// The settings in the form `VARIABLE=value`, one per line.
     pub fn lines(&self) -> Vec<String> {
         let or_default = |value: Option<String>| value.unwrap_or_else(|| "(default)".to_owned());
         let format = match self.log.log_format {

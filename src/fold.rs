@@ -1,23 +1,24 @@
-//! E-mail addresses as keys: two spellings that a person takes for one address have one key.
+//! Keys of e-mail addresses: spellings that a person takes for the same address have the same key.
 //!
-//! The key is NFC(full case fold(NFC(x))), without a locale (The Unicode Standard, §3.13.3, canonical caseless matching, in
-//! the form that is kept and indexed). Accents count: `jürgen` and `jurgen` are two people.
+//! The key is NFC(full case fold(NFC(x))), without a locale (The Unicode Standard, §3.13.3,
+//! canonical caseless matching, in the form that is stored and indexed). Accents count: `jürgen`
+//! and `jurgen` are two people.
 
 use caseless::Caseless;
 use unicode_normalization::UnicodeNormalization;
 
 use bookd_core::appointment::{Email, EmailKey};
 
-/// The release of Unicode behind the keys. What another release folds otherwise must be folded anew, so a store keeps it
-/// beside them.
+/// The release of Unicode by which keys are folded. A store keeps it with the keys, which must be
+/// folded again when another release folds them otherwise.
 pub const UNICODE_VERSION: i64 = {
     let (fold, _, _) = caseless::UNICODE_VERSION;
     let (normalization, minor, update) = unicode_normalization::UNICODE_VERSION;
-    // Both fit: a release has three numbers below 256.
+    // Both releases fit, because each has three numbers below 256.
     (fold as i64) << 32 | (normalization as i64) << 16 | (minor as i64) << 8 | update as i64
 };
 
-/// The key of an address, or of no address.
+/// The key of an address; that of an empty address is empty.
 pub fn email_key(address: &str) -> EmailKey {
     if address.is_ascii() {
         return EmailKey::from_folded(&address.to_ascii_lowercase());

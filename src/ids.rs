@@ -1,4 +1,7 @@
-//! The one place that makes ids: UUID version 7 (RFC 9562 §5.7), so that ids in order of time are rows in order.
+//! The generator of ids: UUID version 7 (RFC 9562 §5.7), so that rows in the order of ids are in
+//! the order of time.
+//!
+//! No other file makes an id.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,23 +9,24 @@ use uuid::Uuid;
 
 use bookd_core::ids::{AppointmentId, SeriesId};
 
-/// Where new ids come from.
+/// The source of new ids.
 #[derive(Debug, Default)]
 pub enum Ids {
-    /// From the machine's clock and randomness.
+    /// Ids from the machine's clock and randomness.
     #[default]
     Random,
-    /// Counted on from here: for simulations, which give the same answers in every run.
+    /// Ids that count up from this number: for simulations, which return the same answers in every
+    /// run.
     Counted(AtomicU64),
 }
 
 impl Ids {
-    /// A new appointment's id.
+    /// The id of a new appointment.
     pub fn appointment_id(&self) -> AppointmentId {
         AppointmentId(self.uuid())
     }
 
-    /// A new series' id.
+    /// The id of a new series.
     pub fn series_id(&self) -> SeriesId {
         SeriesId(self.uuid())
     }

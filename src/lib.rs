@@ -1,15 +1,17 @@
 //! bookd, the booking engine that other services call.
 //!
-//! The layers, each importing only what stands below it:
+//! The layers, each importing only layers below it:
 //!
 //! ```text
-//! main, cli, service    processes: flags, shutdown
-//! admin                 what a person does to a store as a whole: check, backup, import
-//! api                   parse → call → render; knows protobuf, never the store
-//! engine                the actor: mailbox → batch → decide → commit → publish → answer
-//! store                 durability: SQLite, and memory as the reference
-//! bookd_core            the core: decides; pure, and a crate of its own
-//! bookd_transport       connections, limits, deadlines; knows nothing of bookd, and a crate of its own
+//! main, cli         flags, client commands, tables
+//! service           starts and stops everything in order
+//! admin             check, backup, restore, import, export; prints nothing
+//! api               parse → call → render: knows protobuf, and no store
+//! engine            the writer: mailbox → batch → decide → commit → publish → answer
+//! log               committed changes for readers: log tail, subscriptions, compaction
+//! store             durability: SQLite, and memory as the reference
+//! bookd_core        the core: decides; pure, a crate of its own
+//! bookd_transport   connections, limits, deadlines: used by api and service, a crate of its own
 //! ```
 
 #[cfg(feature = "server")]
@@ -26,6 +28,7 @@ pub mod config;
 pub mod descriptors;
 #[cfg(feature = "server")]
 pub mod engine;
+pub mod failpoints;
 #[cfg(feature = "server")]
 pub mod fold;
 #[cfg(feature = "server")]
@@ -40,7 +43,6 @@ pub mod open_store;
 pub mod proto;
 #[cfg(feature = "client")]
 pub mod proto_json;
-pub mod sabotage;
 #[cfg(all(test, feature = "server"))]
 mod sample;
 #[cfg(feature = "server")]

@@ -6,7 +6,8 @@ use bookd::cli::arguments::Arguments;
 use bookd::cli::exit::Exit;
 use clap::Parser;
 
-/// Calls make and drop many small things on one thread: a tenth of the processor time went to the system's allocator.
+/// Calls allocate and free many small objects on one thread, on which the system's allocator spent
+/// a tenth of the processor time.
 #[cfg(feature = "server")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -15,7 +16,8 @@ fn main() -> ExitCode {
     let exit = match Arguments::try_parse() {
         Ok(arguments) => arguments.run(),
         Err(error) => {
-            // Standard error may be gone; then there is nobody to tell.
+            // A failure means that standard error is closed: there is no other place for the
+            // message.
             let _ = error.print();
             if error.use_stderr() {
                 Exit::Usage

@@ -1,10 +1,10 @@
-//! An appointment for unit tests of what stands above the core.
+//! An appointment for unit tests of the layers above the core.
 
 use bookd_core::appointment::{Appointment, AppointmentState, IgnoredRules, Image, Person, Place};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
 use bookd_core::time::{Instant, Minutes, Wall};
 
-/// An appointment of an hour on so many calendars.
+/// A CONFIRMED appointment of an hour on this many calendars.
 pub(crate) fn appointment_on(calendars: u16) -> Appointment {
     let (start, duration) = (Instant::from_seconds(0), Minutes::new(60).expect("an hour"));
     let place = |need: u16| Place {

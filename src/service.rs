@@ -20,7 +20,7 @@ pub enum StartError {
     /// The address is taken, or not this machine's.
     #[error(
         "cannot listen on {address}: {}",
-        descriptors::told(error, "; choose another with --listen")
+        descriptors::message(error, "; choose another with --listen")
     )]
     Listen {
         /// Which address.
@@ -38,7 +38,7 @@ pub enum StartError {
     #[error("{0}")]
     Reflection(#[from] tonic_reflection::server::Error),
     /// Threads or runtimes cannot be made.
-    #[error("the server cannot start: {}", descriptors::told(.0, ""))]
+    #[error("the server cannot start: {}", descriptors::message(.0, ""))]
     Server(std::io::Error),
 }
 

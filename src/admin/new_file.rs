@@ -14,7 +14,7 @@ use tempfile::TempPath;
 use super::AdminError;
 use crate::descriptors;
 use crate::signals::Signals;
-use crate::store::sqlite::Reserved;
+use crate::store::sqlite::ExclusiveLock;
 
 /// What SQLite puts beside a database. Of another database it would be taken for this one's.
 const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -83,7 +83,7 @@ impl NewFile {
         };
         let file = self.file();
         // Whoever opens it under its name while it has another one as well is told that it is in use.
-        let _reserved = Reserved::new(&file)?;
+        let _lock = ExclusiveLock::new(&file)?;
         std::fs::set_permissions(&file, like.permissions()).map_err(cannot)?;
         File::open(&file)
             .and_then(|it| it.sync_all())

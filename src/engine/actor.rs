@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant as Deadline;
 
-use crate::sabotage;
+use crate::failpoints;
 use crate::store::{Boot, RequestRecord, Store, StoreError};
 use bookd_core::decide::expire;
 use bookd_core::ids::{AppointmentId, CalendarId, Caller};
@@ -169,7 +169,7 @@ impl Actor {
             {
                 inbox.push(more);
             }
-            if let Some(wait) = sabotage::disk_wait() {
+            if let Some(wait) = failpoints::disk_delay() {
                 tokio::time::sleep(wait).await;
             }
             // The state is not used after a panic. A panic that is caught here ends the writer as

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant as Deadline;
 
-use crate::sabotage::DeathMoment;
+use crate::failpoints::Failpoint;
 use crate::store::{self, CommitError, StoreError};
 use bookd_core::calendar::Calendar;
 use bookd_core::change::Event;
@@ -34,9 +34,9 @@ impl Actor {
         due: Vec<(Instant, AppointmentId)>,
     ) -> Result<bool, StoreError> {
         self.commits.begin();
-        DeathMoment::BeforeCommit.reached();
+        Failpoint::BeforeCommit.reached();
         let committed = self.commit(&batch);
-        DeathMoment::AfterCommit.reached();
+        Failpoint::AfterCommit.reached();
         self.is_refused = committed.is_err();
         self.remembered += batch.requests.len();
         match committed {
@@ -49,7 +49,7 @@ impl Actor {
                 self.commits.end();
                 self.publisher
                     .publish(std::mem::take(&mut batch.changes), self.state.revision);
-                DeathMoment::BeforeAnswer.reached();
+                Failpoint::BeforeAnswer.reached();
                 self.answer(answers, batch.now);
                 if self.run_after_commit() {
                     self.forget(batch.now)

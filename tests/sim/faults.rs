@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bookd::sabotage::slow_the_disk;
+use bookd::failpoints::set_disk_delay;
 use turmoil::Sim;
 
 use crate::disk::Machine;
@@ -132,7 +132,7 @@ impl Faults {
                     .set((world.jumped.get() + jump).clamp(-2 * 86_400, 2 * 86_400));
             }
             Fault::SlowDisk => {
-                slow_the_disk(Duration::from_millis(1 + self.chance.below(1_500)));
+                set_disk_delay(Duration::from_millis(1 + self.chance.below(1_500)));
                 self.fast_at = Some(sim.elapsed() + for_a_while);
             }
         }
@@ -163,7 +163,7 @@ impl Faults {
         }
         if self.fast_at.is_some_and(|at| at <= now) {
             self.fast_at = None;
-            slow_the_disk(Duration::ZERO);
+            set_disk_delay(Duration::ZERO);
         }
         for (_, client, fault) in self.mends.extract_if(.., |(at, ..)| *at <= now) {
             mend(sim, &client, fault);
@@ -175,7 +175,7 @@ impl Faults {
         world.trace(format_args!("nothing fails any more"));
         machine.heal();
         self.fast_at = None;
-        slow_the_disk(Duration::ZERO);
+        set_disk_delay(Duration::ZERO);
         for (_, client, fault) in self.mends.drain(..) {
             mend(sim, &client, fault);
         }

@@ -1,9 +1,11 @@
-//! When the WAL is copied into the database and begun anew, and for how long anybody waits for that.
+//! Checkpoints: when the WAL is copied into the database and restarted, and how long the writer
+//! waits for readers then.
 //!
-//! SQLite's own way waits for nobody, and so never begins a WAL anew while reads overlap: it grows without end, and is
-//! copied again at every commit. Here the second time waits for those who read, for a moment: who begins meanwhile
-//! reads the database. Somebody outside who reads for minutes, as a backup or a replication does, is asked again when
-//! the WAL is twice as long.
+//! SQLite's automatic checkpoint waits for no reader, and so never restarts a WAL while reads
+//! overlap: the WAL grows without end, and is copied again at every commit. Here the second
+//! checkpoint waits for readers for a moment; a read that begins meanwhile reads the database. When
+//! another program reads for minutes, as a backup or a replication does, the next attempt is made
+//! when the WAL is twice as long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -14,50 +16,55 @@ use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ffi};
 
 use super::location::BUSY_WAIT;
-use crate::sabotage::DeathMoment;
+use crate::failpoints::Failpoint;
 use crate::store::{CommitError, StoreError};
 
-/// How long the writer waits for those who read, at most: longer than any read of this process takes by far.
+/// How long the writer waits for readers at most: far longer than any read of this process takes.
 const READERS_WAIT: Duration = Duration::from_millis(50);
 
-/// Pages in the WAL at which it is copied while the disk is short of room: what it takes, the database cannot have.
+/// Pages in the WAL at which it is copied while the disk is short of space: the database cannot
+/// have what the WAL takes.
 const SHORT_PAGES: u32 = 16;
 
-/// How far the WAL was copied that was to be cut to nothing.
+/// How far a checkpoint that was to empty the WAL came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Copied {
-    /// All of it; it has no room any more.
+    /// The whole WAL was copied, and takes no space any more.
     Whole,
-    /// Somebody reads it for longer than is waited.
+    /// A reader kept the WAL in use for longer than the writer waits.
     InUse,
-    /// There was no room for it in the database, or another failure that may pass.
+    /// The database had no space for it, or another failure that may pass.
     InPart,
 }
 
-/// Knows how long the WAL is, and when to copy it next.
+/// The length of the WAL, and when to copy it next.
 pub(super) struct Checkpoints {
     /// Pages in the WAL after the last commit.
     pages: Arc<AtomicU32>,
-    /// What `first` is when there is room enough.
+    /// `first` while the disk has enough space.
     usual: u32,
+    /// Pages at which a restarted WAL is copied.
     first: u32,
+    /// Pages at which the WAL is copied next.
     next: u32,
-    /// The log says already that there is no room to copy it.
-    is_told: bool,
+    /// Whether it is logged already that the disk has no space for a copy.
+    is_full_logged: bool,
     wal_kept: WalKept,
 }
 
-/// Whether the WAL is to be left as it is: from then on nobody of this process copies it any more, not even who closes the
-/// file last.
+/// Whether the WAL is left as it is: if so, no connection of this process copies it any more, not
+/// even the one that closes the file last.
 ///
-/// So after a sync of the database has failed: what earlier copies wrote and did not sync may be lost by then, and neither
-/// a second sync nor SQLite knows; but all of it is in the WAL still, and whoever opens the file next copies that from its
-/// beginning. And so after the database was taken away: a copy would go where nobody finds it.
+/// This is set after a sync of the database failed: content that earlier copies wrote and did not
+/// sync may be lost by then, and neither a second sync nor SQLite reports it; but all of it is
+/// still in the WAL, and the next process that opens the file copies the WAL from its beginning. It
+/// is also set after the database was moved away: a copy would go where nobody finds it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct WalKept(Arc<AtomicBool>);
 
 impl WalKept {
-    /// Before a connection is closed: the last one would copy the WAL and remove it.
+    /// Keeps a connection that is about to close from copying and removing the WAL, which the last
+    /// one would do.
     pub(super) fn before_close(&self, connection: &Connection) {
         if self.0.load(Ordering::Relaxed) {
             let _no_such_option =
@@ -67,7 +74,7 @@ impl WalKept {
 }
 
 impl Checkpoints {
-    /// Takes the place of SQLite's own checkpoints; the first is due at so many pages.
+    /// Replaces the automatic checkpoints of a connection. The first one is due at `first` pages.
     pub(super) fn of(connection: &mut Connection, first: u32) -> rusqlite::Result<Self> {
         let pages = Arc::new(AtomicU32::new(0));
         let seen = Arc::clone(&pages);
@@ -80,24 +87,24 @@ impl Checkpoints {
             usual: first,
             first,
             next: first,
-            is_told: false,
+            is_full_logged: false,
             wal_kept: WalKept::default(),
         })
     }
 
-    /// For readers, which close the file as well.
+    /// The flag for readers, which close the file as well.
     pub(super) fn wal_kept(&self) -> WalKept {
         self.wal_kept.clone()
     }
 
-    /// From now on the WAL is left as it is.
+    /// Leaves the WAL as it is from now on.
     pub(super) fn keep_wal(&self, connection: &Connection) {
         self.wal_kept.0.store(true, Ordering::Relaxed);
         self.wal_kept.before_close(connection);
     }
 
-    /// Copies the WAL if it is time to. What was committed is safe however that ends, and most that fails is tried
-    /// again: with what is an error here nobody may go on.
+    /// Copies the WAL if that is due. Commits are safe however the copy ends, and most failures are
+    /// tried again later. After an error of this function the writer must stop.
     pub(super) fn after_commit(&mut self, connection: &Connection) -> Result<(), CommitError> {
         let pages = self.pages.load(Ordering::Relaxed);
         if pages < self.next / 2 {
@@ -106,56 +113,55 @@ impl Checkpoints {
         if pages < self.next {
             return Ok(());
         }
-        DeathMoment::Checkpoint.reached();
+        Failpoint::Checkpoint.reached();
         let copied = copy(connection, pages >= 2 * self.first || self.is_short());
-        DeathMoment::Checkpoint.reached();
-        // That somebody reads is no error here: as much as could be was copied.
+        Failpoint::Checkpoint.reached();
+        // A reader in the way is no error here: the copy went as far as it could.
         self.next = pages.saturating_mul(2);
         let Err(error) = copied else {
-            self.is_told = false;
+            self.is_full_logged = false;
             return Ok(());
         };
-        let error = self.judged(connection, error)?;
-        if !self.is_told {
+        let error = self.unless_fatal(connection, error)?;
+        if !self.is_full_logged {
             tracing::warn!(%error, pages, "the WAL could not be copied; it grows until it can be");
         }
-        self.is_told = error == StoreError::Full;
-        // Whenever there was room for a commit there may be room for a copy, and what the WAL takes the copy cannot have.
-        self.next = pages.saturating_add(if self.is_told { 1 } else { self.first });
+        self.is_full_logged = error == StoreError::Full;
+        // After each commit that found space a copy may find some too, and the copy cannot have
+        // what the WAL takes.
+        self.next = pages.saturating_add(if self.is_full_logged { 1 } else { self.first });
         Ok(())
     }
 
-    /// There was no room for a commit, of which nothing is left: copies the WAL, and gives back the room that it has.
-    /// An error is one after which nobody may go on.
-    pub(super) fn give_back_room(
-        &mut self,
-        connection: &Connection,
-    ) -> Result<Copied, CommitError> {
+    /// Copies the WAL and frees its space, after a commit that did not fit and was undone. After an
+    /// error of this function the writer must stop.
+    pub(super) fn free_space(&mut self, connection: &Connection) -> Result<Copied, CommitError> {
         self.keep_short();
         match copy_whole(connection) {
             Ok(copied) => Ok(copied),
-            Err(error) => self.judged(connection, error).map(|_| Copied::InPart),
+            Err(error) => self.unless_fatal(connection, error).map(|_| Copied::InPart),
         }
     }
 
-    /// From now on the WAL is kept short: the disk is full.
+    /// Keeps the WAL short from now on, because the disk is full.
     pub(super) fn keep_short(&mut self) {
         self.first = self.usual.min(SHORT_PAGES);
         self.next = self.first;
     }
 
-    /// Whether the WAL is kept short, since the disk was full.
+    /// Whether the WAL is kept short.
     fn is_short(&self) -> bool {
         self.first < self.usual
     }
 
-    /// The disk has room enough again.
-    pub(super) fn at_ease(&mut self) {
+    /// Lets the WAL grow to its usual length again, because the disk has enough space.
+    pub(super) fn lengthen(&mut self) {
         self.first = self.usual;
     }
 
-    /// Why the WAL could not be copied, if that may be tried again; else the error that ends all.
-    fn judged(
+    /// The error of a copy that may be tried again; else the error after which the writer must
+    /// stop.
+    fn unless_fatal(
         &self,
         connection: &Connection,
         error: rusqlite::Error,
@@ -172,13 +178,14 @@ impl Checkpoints {
     }
 }
 
-/// A sync that fails tells so once: what it should have made safe may be gone, and the next one says that all is well.
+/// Whether a sync failed. The failure is reported once: what the sync should have made safe may be
+/// lost, and the next sync reports success.
 fn is_of_sync(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|it| it.extended_code);
     code.is_some_and(|it| [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC].contains(&it))
 }
 
-/// Copies the WAL and cuts it to nothing.
+/// Copies the WAL and truncates it to nothing.
 fn copy_whole(connection: &Connection) -> rusqlite::Result<Copied> {
     connection.busy_timeout(READERS_WAIT)?;
     let is_busy = connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0));
@@ -190,6 +197,7 @@ fn copy_whole(connection: &Connection) -> rusqlite::Result<Copied> {
     })
 }
 
+/// Copies the WAL; with `is_waiting` waits for readers, so that the WAL can be restarted.
 fn copy(connection: &Connection, is_waiting: bool) -> rusqlite::Result<()> {
     if !is_waiting {
         return connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()));

@@ -1,10 +1,11 @@
-//! A copy of a whole database as it is at one moment, made beside whoever writes it; and how a copy goes on after it.
+//! Copies of a whole database at one moment, made while another process may write it; and how a
+//! restored copy continues.
 //!
-//! The copy is made by VACUUM INTO, which reads within one transaction: one moment, however long it takes, and the writer
-//! goes on meanwhile. SQLite's backup interface copies pages, which is faster; but either it begins anew whenever
-//! somebody writes between two steps, or it holds the same transaction for one long step. And it copies free pages too:
-//! what was removed with a person's data would live on in every backup. The price of both is the WAL, which cannot be
-//! begun anew while they read.
+//! The copy is made by VACUUM INTO, which reads within one transaction: one moment, however long
+//! the copy takes, while the writer goes on. SQLite's backup interface copies pages, which is
+//! faster; but either it starts over whenever a process writes between two steps, or it holds the
+//! same transaction for one long step. It copies free pages too: deleted personal data would live
+//! on in every backup. The price of both is that the WAL cannot be restarted while they read.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -17,11 +18,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::checkpoint::Checkpoints;
 use super::file::{Locked, beside, length};
+use super::header::{self, Content};
+use super::leftover_wal::set_journal_mode;
 use super::location::{FileAccess, Location};
-use super::open::{self, Content};
+use super::open;
 use super::reserve::{FileSystem, Reserve};
 use super::rows::signed;
-use super::schema::SCHEMA_VERSION;
 use super::segments::SEGMENT_BYTES_MAX;
 use super::{Sqlite, log, store_error, sweep};
 use crate::store::codec::change::ChangeRecord;
@@ -36,23 +38,23 @@ const COUNT_ROWS: &str =
     "select (select count(*) from changes) + (select count(*) from appointments)";
 const SELECT_LAST_TIME: &str =
     "select coalesce((select time from changes order by revision desc limit 1), 0)";
-/// Reads from the beginning on: no index has the time.
+/// Scans the log from its beginning: no index has the time.
 const SELECT_FIRST_AFTER: &str =
     "select revision from changes where time > ?1 order by revision limit 1";
 const INSERT_RESTORED: &str = "insert into changes (revision, time, record) values (?1, ?2, ?3)";
 const PUT_FIRST_KEY: &str = "insert into meta (name, value) values ('first_key', ?1) \
      on conflict (name) do update set value = max(value, excluded.value)";
 
-/// How many steps of SQLite's machine there are between two looks at how far it is.
+/// How many steps SQLite's virtual machine runs between two calls of the progress handler.
 const STEPS_A_LOOK: i32 = 100_000;
 
-/// Says that nobody else may open this file, which must be there, as long as it is kept.
-pub struct Reserved {
+/// A lock on an existing file, which no other process may open as long as this value is alive.
+pub struct ExclusiveLock {
     _locked: Locked,
 }
 
-impl Reserved {
-    /// Reserves a file; refused while a process has it.
+impl ExclusiveLock {
+    /// Locks a file; refused while a process has it open.
     pub fn new(file: &Path) -> Result<Self, OpenError> {
         Ok(Self {
             _locked: Locked::to_write(file)?,
@@ -60,7 +62,7 @@ impl Reserved {
     }
 }
 
-/// Refused while another process has this file; one that is not there nobody has.
+/// Refuses a file that another process has open for writing. A file that does not exist is unused.
 pub fn unused(file: &Path) -> Result<(), OpenError> {
     match file.exists().then(|| Locked::to_read(file)) {
         Some(Err(in_use @ OpenError::InUse { .. })) => Err(in_use),
@@ -68,30 +70,31 @@ pub fn unused(file: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// A database that is read whole and never written.
+/// A database that is read as a whole and never written.
 pub struct CopySource {
     connection: Connection,
     location: Location,
     schema: i32,
-    /// That nobody writes it meanwhile; none where somebody may. After the connection: see `Locked`.
+    /// The lock against writers; none where a process may write the file meanwhile. Dropped after
+    /// the connection: see `Locked`.
     locked: Option<Locked>,
 }
 
 impl CopySource {
-    /// Opens a database of this version or an older one, whoever else has it.
+    /// Opens a database of this version or an older one, whichever process has it open.
     pub fn open(file: &Path) -> Result<Self, OpenError> {
         let unreadable = |error: rusqlite::Error| unreadable(file, &error);
         let opened = File::open(file).map_err(|error| open::unreadable(file, error.to_string()))?;
-        if open::look_at(file, &opened, file)? == Content::Nothing {
-            return Err(open::empty(file));
+        if header::check_header(file, &opened, file)? == Content::Nothing {
+            return Err(header::empty(file));
         }
-        let looked = open::wal_content(file, &opened)?;
+        let wal = open::wal_content(file, &opened)?;
         drop(opened);
-        // Looked at without a lock, so that no start is refused for it, it may be in the middle of a write. Where somebody
-        // serves the file, its WAL was looked at when he began to.
-        if looked.damage.is_some() {
+        // Examined without a lock, so that no start of a server is refused for it; a write may be
+        // in progress. A process that serves the file has examined the WAL at its start.
+        if wal.damage.is_some() {
             match Locked::to_read(file) {
-                Ok(locked) => open::look_at_wal(file, &locked)?,
+                Ok(locked) => open::check_wal(file, &locked)?,
                 Err(OpenError::InUse { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -101,19 +104,19 @@ impl CopySource {
         Self::of_this_version(file, connection, location, None)
     }
 
-    /// Opens a database of this version or an older one that nobody writes, and leaves no trace at it: neither the file
-    /// nor its folder need be writable.
+    /// Opens a database of this version or an older one that no process writes, and leaves no trace
+    /// at it: neither the file nor its folder need be writable.
     pub fn open_unwritten(file: &Path) -> Result<Self, OpenError> {
         let locked = Locked::to_read(file)?;
-        if open::look_at(file, locked.file(), &locked.path)? == Content::Nothing {
-            return Err(open::empty(file));
+        if header::check_header(file, locked.file(), &locked.path)? == Content::Nothing {
+            return Err(header::empty(file));
         }
         if length(&beside(&locked.path, "-journal")) > 0 {
             return Err(OpenError::Unfinished {
                 file: file.to_owned(),
             });
         }
-        open::look_at_wal(file, &locked)?;
+        open::check_wal(file, &locked)?;
         let location = Location::new(locked.path.clone(), FileAccess::Unwritten);
         let connection = location
             .reader()
@@ -127,10 +130,10 @@ impl CopySource {
         location: Location,
         locked: Option<Locked>,
     ) -> Result<Self, OpenError> {
-        // The header may say less than what is in the WAL.
+        // Read through SQLite: the WAL may hold a newer header than the file.
         let schema = connection.pragma_query_value(None, "user_version", |row| row.get(0));
         match schema.map_err(|error| unreadable(file, &error))? {
-            schema if schema > SCHEMA_VERSION => Err(open::newer(file, schema)),
+            schema if schema > header::SCHEMA_VERSION => Err(header::newer(file, schema)),
             schema => Ok(Self {
                 connection,
                 location,
@@ -140,7 +143,7 @@ impl CopySource {
         }
     }
 
-    /// As a store of which nothing is written; it must be of this version.
+    /// Converts a source of this version into a store, which must only be read.
     pub fn into_store(mut self, zones: ZoneLookup) -> Result<Sqlite, StoreError> {
         let checkpoints = Checkpoints::of(&mut self.connection, u32::MAX)?;
         let Self {
@@ -165,17 +168,17 @@ impl CopySource {
         })
     }
 
-    /// The file.
+    /// The path of the database.
     pub fn file(&self) -> &Path {
         self.location.file()
     }
 
-    /// Whether an older bookd made it, or one that was stopped while it did.
+    /// Whether the database has an older schema, or waits for checksums.
     pub fn is_older(&self) -> bool {
-        self.schema < SCHEMA_VERSION
+        self.schema < header::SCHEMA_VERSION
     }
 
-    /// How long it is, in bytes.
+    /// The length of the database in bytes.
     pub fn bytes(&self) -> Result<u64, StoreError> {
         let number = |name| {
             self.connection
@@ -184,13 +187,13 @@ impl CopySource {
         Ok(number("page_count")?.unsigned_abs() * number("page_size")?.unsigned_abs())
     }
 
-    /// What is wrong with the file itself; nothing when it is sound.
+    /// The damage found in the file itself, each in words; empty when the file is sound.
     pub fn integrity(&self) -> Result<Vec<String>, StoreError> {
         Ok(sweep::look_over(&self.connection)?.findings)
     }
 
-    /// Writes a copy as it is at one moment to a file that is not there yet. `progress` is told how many bytes there are
-    /// of the copy.
+    /// Writes a copy of one moment to a file that does not exist yet. `progress` is called with the
+    /// bytes that the copy has so far.
     pub fn copy_into(
         &mut self,
         to: &Path,
@@ -198,12 +201,12 @@ impl CopySource {
     ) -> Result<(), StoreError> {
         let written = to.to_owned();
         let look = move || {
-            // While it is not there nothing is.
+            // 0 as long as the file does not exist.
             progress(std::fs::metadata(&written).map_or(0, |it| it.len()));
             false
         };
         self.connection.progress_handler(STEPS_A_LOOK, Some(look))?;
-        // A file's name need not be UTF-8.
+        // The name of a file need not be UTF-8.
         let name = ToSqlOutput::Borrowed(ValueRef::Text(to.as_os_str().as_encoded_bytes()));
         let copied = self.connection.execute("vacuum into ?1", params![name]);
         self.connection.progress_handler(0, None::<fn() -> bool>)?;
@@ -212,6 +215,7 @@ impl CopySource {
     }
 }
 
+/// The error of a file that SQLite could not open or read.
 fn unreadable(file: &Path, error: &rusqlite::Error) -> OpenError {
     match store_error(error) {
         StoreError::Damaged(what) => OpenError::Damaged {
@@ -222,14 +226,14 @@ fn unreadable(file: &Path, error: &rusqlite::Error) -> OpenError {
     }
 }
 
-/// What a statement counts.
+/// The result of a statement that counts.
 pub(super) fn count(connection: &Connection, sql: &str) -> Result<u64, StoreError> {
     let count: i64 = connection.query_row(sql, [], |row| row.get(0))?;
     Ok(count.unsigned_abs())
 }
 
 impl Sqlite {
-    /// How many calendars there are.
+    /// How many calendars there are, deleted ones excluded.
     pub fn count_calendars(&self) -> Result<u64, StoreError> {
         count(&self.connection, COUNT_CALENDARS)
     }
@@ -239,7 +243,7 @@ impl Sqlite {
         count(&self.connection, COUNT_ROWS)
     }
 
-    /// The first change that is kept and says that it was made after this; none when none does.
+    /// The first change in the log whose time is after this one; none when there is none.
     pub fn first_change_after(&self, time: Instant) -> Result<Option<Revision>, StoreError> {
         let first: Option<i64> = self
             .connection
@@ -248,9 +252,9 @@ impl Sqlite {
         first.map(record::revision).transpose()
     }
 
-    /// Makes a restored copy go on from this revision and this key, which must be above all that were ever given out: what
-    /// came after the copy was made is gone, and its revisions and confirmation codes are still in people's hands. The
-    /// log gets a mark with this revision and nothing in it.
+    /// Makes a restored copy continue from this revision and this key, which must be above all that
+    /// were ever given out: everything after the copy is gone, but clients still hold its revisions
+    /// and confirmation codes. The log gets an empty entry with this revision, as a mark.
     pub fn go_on_from(
         &mut self,
         revision: Revision,
@@ -267,9 +271,10 @@ impl Sqlite {
         Ok(())
     }
 
-    /// Closes it so that it is one file that stands alone: with nothing beside it, and readable where nothing can be written.
+    /// Closes the database as a single file: with no file next to it, and readable on a read-only
+    /// disk.
     pub fn close_alone(self) -> Result<(), StoreError> {
-        open::set_journal_mode(&self.connection, "delete")?;
+        set_journal_mode(&self.connection, "delete")?;
         let Self { connection, .. } = self;
         connection
             .close()

@@ -1,12 +1,14 @@
-//! Deletions of calendars with thousands of appointments, in small transactions that others' commits pass between.
+//! Deletions of calendars with thousands of appointments, in small transactions between which other
+//! commits run.
 //!
-//! What they cancel is written to the log first, under a number that no change names yet. A commit as small as any other
-//! then makes the change, which names it: from then on the rows of these appointments are read as cancelled, whatever they
-//! say. The rows are written last, a few at a time.
+//! The cancellations are written to the log first, under a number that no change names yet. A
+//! commit as small as any other then makes the change, which names that number: from then on the
+//! rows of these appointments are read as cancelled, whatever they contain. The rows are written
+//! last, a few at a time.
 //!
 //! ```text
 //! begin ──▶ stage ──▶ stage ──▶ the change ──▶ settle ──▶ settle ──▶ nothing is left
-//!   └─────────┴─────────┴─▶ it does not come to be: settle removes what was staged
+//!   └─────────┴─────────┴─▶ no change is made: settle removes the staged events
 //! ```
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -27,7 +29,7 @@ use bookd_core::time::{Instant, MINUTE};
 
 const SELECT_NEXT: &str = "select number, calendar, revision, last_start, last_id from deletions \
      where revision is not null or number is not ?1 order by number limit 1";
-/// The numbers that are taken, farthest below 0 first.
+/// The lowest number in use by a deletion, and by segments. Numbers of deletions are negative.
 const SELECT_NUMBERS: [&str; 2] = [
     "select min(number) from deletions",
     "select min(revision) from change_segments",
@@ -46,7 +48,7 @@ const SELECT_CLAIMS: &str = "select start, id, key from claims where calendar = 
 pub(super) const STATEMENTS: [&str; 3] = [SELECT_NUMBERS[0], SELECT_NUMBERS[1], SELECT_CLAIMS];
 
 impl Sqlite {
-    /// See `Store`.
+    /// `Store::begin_deletion`.
     pub(super) fn begin(
         &mut self,
         calendar: &CalendarId,
@@ -56,7 +58,7 @@ impl Sqlite {
             let known = known_calendar(connection, calendar)?
                 .ok_or_else(|| StoreError::Stale(calendar.clone()))?;
             let mut number = log::revision(connection)?.next().0;
-            // Nothing lies under it, and no change names it.
+            // No segment lies under the number, and no change names it.
             for select in SELECT_NUMBERS {
                 let taken: Option<i64> = connection
                     .prepare_cached(select)?
@@ -70,7 +72,7 @@ impl Sqlite {
         })
     }
 
-    /// See `Store`.
+    /// `Store::stage`.
     pub(super) fn stage_events(
         &mut self,
         number: u64,
@@ -79,7 +81,8 @@ impl Sqlite {
     ) -> Result<(), CommitError> {
         let bytes_max = self.segment_bytes_max;
         self.transaction(|connection, _| {
-            let mut segments = Segments::behind(connection, -signed(number), before, bytes_max);
+            let mut segments =
+                Segments::continue_staged(connection, -signed(number), before, bytes_max);
             for event in events {
                 segments.push(write_event(event, STAMPS.0))?;
             }
@@ -87,7 +90,7 @@ impl Sqlite {
         })
     }
 
-    /// See `Store`.
+    /// `Store::settle`.
     pub(super) fn settle_some(
         &mut self,
         limit: usize,
@@ -100,7 +103,7 @@ impl Sqlite {
                 .prepare_cached(SELECT_NEXT)
                 .map_err(refused)?;
             let row = |row: &rusqlite::Row<'_>| {
-                Ok(Next {
+                Ok(PendingDeletion {
                     number: row.get(0)?,
                     calendar: row.get(1)?,
                     is_made: row.get::<_, Option<i64>>(2)?.is_some(),
@@ -131,17 +134,20 @@ impl Sqlite {
     }
 }
 
-/// The deletion to go on with.
-struct Next {
+/// The deletion that is settled next.
+struct PendingDeletion {
     number: i64,
+    /// The key of the calendar's row.
     calendar: i64,
+    /// Whether the change was made.
     is_made: bool,
-    /// The claims up to here have been looked at.
+    /// Start and id of the last claim that was settled.
     last: (i64, Vec<u8>),
 }
 
-impl Next {
-    /// Writes rows as they are shown, and puts their claims apart. True when there are no more.
+impl PendingDeletion {
+    /// Writes the next rows as cancelled, and moves their claims to those that are over. True when
+    /// no row is left.
     fn settle(&self, connection: &Connection, limit: i64) -> Result<bool, StoreError> {
         let deletions = Deletions::unsettled(connection)?;
         let claims: Vec<(i64, Vec<u8>, AppointmentKey)> = {
@@ -163,7 +169,8 @@ impl Next {
             if shown.revision != row.revision {
                 write(&mut *connection.prepare_cached(&UPDATE_IN_PLACE)?, &shown)?;
             }
-            // It may have been written by a later change, as it was shown then.
+            // The row itself may have been written already by a later change; its claim still lies
+            // with those of the future.
             if shown.state.is_over() {
                 connection.prepare_cached(DELETE_CLAIM)?.execute(params![
                     self.calendar,
@@ -185,7 +192,7 @@ impl Next {
         Ok(false)
     }
 
-    /// Removes what was staged for a change that did not come to be. True when there is no more.
+    /// Removes events that were staged for a change that was not made. True when none is left.
     fn remove(&self, connection: &Connection, limit: i64) -> Result<bool, StoreError> {
         let removed = connection
             .prepare_cached(DELETE_STAGED)?

@@ -1,12 +1,15 @@
-//! The database file as the system knows it: by its inode, which has one lock, one name, and what SQLite keeps beside it.
+//! The database file as the system knows it: an inode with one lock, one name, and the files that
+//! SQLite keeps next to it.
 //!
-//! Locks. The lock is `flock` on the database itself, so it holds by whichever path a process comes, and there is no
-//! lock file to be removed. On local file systems of Linux it has nothing to do with the `fcntl` locks that SQLite has on
-//! the same file. Those have a trap of their own: whenever a process closes any descriptor of a file, all its `fcntl`
-//! locks on the file are gone. So the descriptor of the lock is opened before SQLite opens the file, is shared by
-//! everything that has it open, and is closed after the last of them; and nobody opens the file beside it.
+//! Locks. The lock is `flock` on the database itself, so it holds by whichever path a process
+//! comes, and there is no lock file to be removed. On local file systems of Linux it is independent
+//! of the `fcntl` locks that SQLite has on the same file. Those have a trap: when a process closes
+//! any descriptor of a file, it loses all its `fcntl` locks on the file. So the descriptor of the
+//! lock is opened before SQLite opens the file, is shared by everything that has the file open, and
+//! is closed after the last connection; nothing else in the process opens the file.
 //!
-//! Names. SQLite finds the WAL by the name of the database. A file with two names could have two WALs, and is refused.
+//! Names. SQLite finds the WAL by the name of the database. A file with two names could have two
+//! WALs, and is refused.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -16,27 +19,29 @@ use std::path::{Path, PathBuf};
 use crate::descriptors;
 use crate::store::{OpenError, StoreError};
 
-/// A WAL that has a header and no more holds no change.
+/// The length of the header of a WAL: a WAL of this length or less holds no change.
 const WAL_HEADER_BYTES: u64 = 32;
-/// Who may read a new database, before the umask: as SQLite has it.
+/// The permissions of a new database before the umask, the same as SQLite's default.
 const MODE: u32 = 0o644;
 
-/// A database file that this process has, from before SQLite opens it until SQLite has closed it.
+/// A database file that this process has locked, from before SQLite opens it until after SQLite has
+/// closed it.
 pub(super) struct Locked {
     file: File,
-    /// Without symbolic links: SQLite goes by the same.
+    /// The path without symbolic links, as SQLite resolves it.
     pub(super) path: PathBuf,
 }
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        // By name and not only by closing the file: a child process that is being started has a copy of every
-        // descriptor for a moment, and with it the lock. It ends with the file in any case.
+        // Explicitly and not only by closing the file: a child process that is being started has a
+        // copy of every descriptor for a moment, and with it the lock. The lock ends with the last
+        // descriptor in any case.
         let _released = self.file.unlock();
     }
 }
 
-/// What a file was when it was seen.
+/// The identity of a file: as long as it is the same, so is the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Identity {
     device: u64,
@@ -44,16 +49,17 @@ struct Identity {
 }
 
 impl Identity {
-    fn of(it: &Metadata) -> Self {
+    fn of(metadata: &Metadata) -> Self {
         Self {
-            device: it.dev(),
-            inode: it.ino(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
         }
     }
 }
 
 impl Locked {
-    /// Takes a file to write it. One that is not there is made, empty, so that there is something to lock.
+    /// Locks a file to write it. A file that does not exist is created, empty, so that there is
+    /// something to lock.
     pub(super) fn to_write(file: &Path) -> Result<Self, OpenError> {
         let path = resolved(file)?;
         expect_no_orphan(file, &path)?;
@@ -67,7 +73,8 @@ impl Locked {
         Self::take(file, path, opened, File::try_lock)
     }
 
-    /// Takes a file that is there to read it, beside others who only read; refused while anybody may write it.
+    /// Locks an existing file to read it, shared with other readers; refused while a process may
+    /// write it.
     pub(super) fn to_read(file: &Path) -> Result<Self, OpenError> {
         let path = resolved(file)?;
         let opened = File::open(&path);
@@ -84,7 +91,8 @@ impl Locked {
         match lock(&opened) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                // Never closed: if this very process has the file, closing it would end SQLite's locks on it.
+                // Never closed: if this very process has the file locked, closing it would end
+                // SQLite's locks.
                 std::mem::forget(opened);
                 return Err(OpenError::InUse {
                     file: file.to_owned(),
@@ -93,44 +101,46 @@ impl Locked {
             Err(TryLockError::Error(error)) => return Err(unreadable(file, &error)),
         }
         let locked = Self { file: opened, path };
-        let is = locked
+        let metadata = locked
             .file
             .metadata()
             .map_err(|error| unreadable(file, &error))?;
-        if !is.is_file() {
+        if !metadata.is_file() {
             return Err(OpenError::Foreign {
                 file: file.to_owned(),
                 why: "it is no file".to_owned(),
             });
         }
-        // Whoever had it before may have removed it between the opening and the lock.
-        if !seen(&locked.path).is_ok_and(|now| now == Identity::of(&is)) {
+        // The process that had the file before may have removed it between the open and the lock.
+        if !identity_at(&locked.path).is_ok_and(|now| now == Identity::of(&metadata)) {
             let why = "it was removed or replaced at this very moment; look who does that, and start again".to_owned();
             return Err(OpenError::Unreadable {
                 file: file.to_owned(),
                 why,
             });
         }
-        match is.nlink() {
+        match metadata.nlink() {
             1 => Ok(locked),
             names => Err(OpenError::Linked {
                 file: file.to_owned(),
                 names,
-                inode: is.ino(),
+                inode: metadata.ino(),
             }),
         }
     }
 
-    /// For who reads the beginning of the file: through this descriptor, and none that would be closed again.
+    /// The descriptor of the lock, for reads of the header: another one would be closed again, see
+    /// the header.
     pub(super) fn file(&self) -> &File {
         &self.file
     }
 
-    /// Begins to watch over the file and what is beside it, once SQLite has all of it open.
+    /// Notes the identities of the database, its WAL and its WAL index, once SQLite has all of them
+    /// open.
     pub(super) fn watch(&self) -> io::Result<WatchedFiles> {
         let database = (self.path.clone(), Identity::of(&self.file.metadata()?));
         let others = ["-wal", "-shm"].map(|ending| beside(&self.path, ending));
-        let others = others.map(|path| seen(&path).map(|it| (path, it)));
+        let others = others.map(|path| identity_at(&path).map(|it| (path, it)));
         let [wal, index] = others;
         Ok(WatchedFiles {
             database,
@@ -139,22 +149,23 @@ impl Locked {
     }
 }
 
-/// Files that are open, and by which names they must be found.
+/// Open files, with the paths at which they must stay.
 pub(super) struct WatchedFiles {
     database: (PathBuf, Identity),
     others: [(PathBuf, Identity); 2],
 }
 
-/// What was taken away from under who has it open.
+/// A file that was moved, removed or replaced while it is open.
 pub(super) struct Missing {
     pub(super) is_database: bool,
     pub(super) error: StoreError,
 }
 
 impl WatchedFiles {
-    /// Whether each is where it was: a few microseconds, for it only asks what the names lead to.
-    pub(super) fn look(&self) -> Result<(), Missing> {
-        let lost = |(path, was): &(PathBuf, Identity)| match seen(path) {
+    /// Checks that each file is where it was. Takes a few microseconds, because only the names are
+    /// resolved.
+    pub(super) fn check(&self) -> Result<(), Missing> {
+        let lost = |(path, was): &(PathBuf, Identity)| match identity_at(path) {
             Ok(now) if now == *was => None,
             Ok(_) => Some(format!("{} was replaced by another file", path.display())),
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -186,59 +197,62 @@ impl WatchedFiles {
     }
 }
 
-/// What a name leads to, without following a link that took its place.
+/// The identity of the file at a path; a symbolic link is not followed.
 ///
-/// Nothing but the inode is asked for: a file whose times were looked at since gets them anew, and exact, with its next
-/// write (Linux 6.13, multigrain timestamps), and a sync then writes the inode too. For a look at each commit that is the
-/// price of a second disk access for each commit.
+/// Only the inode number is asked for. Once the times of a file were read, its next write gives it
+/// new, exact times (Linux 6.13, multigrain timestamps), and the next sync then writes the inode
+/// too: a check at each commit would cost a second disk access for each commit.
 #[cfg(target_os = "linux")]
-fn seen(path: &Path) -> io::Result<Identity> {
+fn identity_at(path: &Path) -> io::Result<Identity> {
     use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
     use rustix::io::Errno;
     match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::INO) {
-        Ok(it) => Ok(Identity {
-            device: makedev(it.stx_dev_major, it.stx_dev_minor),
-            inode: it.stx_ino,
+        Ok(status) => Ok(Identity {
+            device: makedev(status.stx_dev_major, status.stx_dev_minor),
+            inode: status.stx_ino,
         }),
-        // A kernel that has no such call, or a sandbox that does not know it.
+        // A kernel without this call, or a sandbox that forbids it.
         Err(Errno::NOSYS | Errno::PERM) => fs::symlink_metadata(path).map(|it| Identity::of(&it)),
         Err(error) => Err(error.into()),
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn seen(path: &Path) -> io::Result<Identity> {
+fn identity_at(path: &Path) -> io::Result<Identity> {
     fs::symlink_metadata(path).map(|it| Identity::of(&it))
 }
 
-/// The length of a file; nothing of one that is not there.
+/// The length of a file in bytes; 0 for a file that does not exist.
 pub(super) fn length(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |it| it.len())
 }
 
-/// Whether there are changes in the WAL of a database.
+/// Whether the WAL of a database holds changes.
 pub(super) fn has_wal(path: &Path) -> bool {
     length(&beside(path, "-wal")) > WAL_HEADER_BYTES
 }
 
-/// The name of a file beside the database.
-pub(super) fn beside(file: &Path, ending: &str) -> PathBuf {
+/// The path of a file next to the database, which has the database's name with a suffix.
+pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
-    name.push(ending);
+    name.push(suffix);
     PathBuf::from(name)
 }
 
-/// Whether there is a database at this path; refused where none is and there are changes of one.
+/// Whether there is a database at this path. An error where there is none but a WAL with changes of
+/// one.
 pub fn is_there(file: &Path) -> Result<bool, OpenError> {
     if file.exists() {
         return Ok(true);
     }
-    // What is wrong with a folder or a link is told as of a file that is not there.
-    resolved(file)
-        .map_or(Ok(()), |path| expect_no_orphan(file, &path))
-        .map(|()| false)
+    // A path that cannot be resolved has no WAL; a later open reports what is wrong with it.
+    if let Ok(path) = resolved(file) {
+        expect_no_orphan(file, &path)?;
+    }
+    Ok(false)
 }
 
+/// Refuses a path without a database and with a WAL that holds changes.
 fn expect_no_orphan(file: &Path, path: &Path) -> Result<(), OpenError> {
     let wal = beside(path, "-wal");
     if length(path) == 0 && length(&wal) > WAL_HEADER_BYTES {
@@ -250,7 +264,7 @@ fn expect_no_orphan(file: &Path, path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// A path without symbolic links and dots, of a file that need not be there yet.
+/// The path without symbolic links and dots of a file that need not exist yet.
 fn resolved(file: &Path) -> Result<PathBuf, OpenError> {
     let error = match file.canonicalize() {
         Ok(path) => return Ok(path),
@@ -286,7 +300,7 @@ fn unreadable(file: &Path, error: &io::Error) -> OpenError {
                 "{error}; check the permissions of file and folder, and how the disk is mounted"
             )
         }
-        _ => descriptors::told(error, ""),
+        _ => descriptors::message(error, ""),
     };
     OpenError::Unreadable {
         file: file.to_owned(),

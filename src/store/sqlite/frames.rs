@@ -1,4 +1,5 @@
-//! The WAL as it lies in its file (SQLite file format, §4.1 and §4.2), and each page that is read of it held to its checksum.
+//! The format of the WAL file (SQLite file format, §4.1 and §4.2), and the check of each page that
+//! is read from it.
 //!
 //! ```text
 //! byte  0            32          56            56 + page
@@ -6,9 +7,10 @@
 //!         salts, sum   page number, mark, salts, sum
 //! ```
 //!
-//! The sum of a frame goes on from the sum of the frame before it. SQLite looks at it only when it recovers a WAL that
-//! nobody has open; here it is looked at whenever a page is read. The mark of a frame is 0, or it ends a transaction and
-//! says how many pages the database then has.
+//! The checksum of a frame continues the checksum of the frame before it. SQLite checks it only
+//! when it recovers a WAL that no process has open; here it is checked whenever a page is read. The
+//! mark of a frame is 0, or the frame ends a transaction and the mark is the number of pages that
+//! the database then has.
 
 use super::pages::{Fault, PAGE_BYTES, ReadBelow};
 
@@ -16,12 +18,14 @@ use super::pages::{Fault, PAGE_BYTES, ReadBelow};
 pub(super) const HEADER_BYTES: usize = 32;
 /// The length of a frame's header.
 pub(super) const FRAME_HEADER_BYTES: usize = 24;
-/// The first word of a WAL, but for its last bit: that says that sums are of big-endian words.
+/// The first word of a WAL, without the last bit, which is set when checksums are of big-endian
+/// words.
 const MAGIC: u32 = 0x377f_0682;
 
-/// Two words of a running sum.
+/// The two words of a running checksum.
 pub(super) type Sum = [u32; 2];
 
+/// The big-endian number at this byte; 0 beyond the end.
 pub(super) fn number(bytes: &[u8], at: usize) -> u32 {
     bytes
         .get(at..at + 4)
@@ -29,12 +33,12 @@ pub(super) fn number(bytes: &[u8], at: usize) -> u32 {
         .map_or(0, u32::from_be_bytes)
 }
 
-/// Two words in the order in which they are kept.
-pub(super) fn kept(bytes: &[u8], at: usize) -> Sum {
+/// The two words at this byte: a checksum or salts.
+pub(super) fn pair(bytes: &[u8], at: usize) -> Sum {
     [number(bytes, at), number(bytes, at + 4)]
 }
 
-/// Goes on with a sum over these bytes, a multiple of 8.
+/// Continues a checksum over these bytes, whose number is a multiple of 8.
 pub(super) fn sum(is_big: bool, mut sum: Sum, bytes: &[u8]) -> Sum {
     let words = |it: &[u8; 8]| {
         let [a, b, c, d, e, f, g, h] = *it;
@@ -53,50 +57,55 @@ pub(super) fn sum(is_big: bool, mut sum: Sum, bytes: &[u8]) -> Sum {
     sum
 }
 
-/// Whether the sums of a WAL with this header are of big-endian words.
+/// Whether the checksums of a WAL with this header are of big-endian words.
 pub(super) fn is_big(header: &[u8]) -> bool {
     number(header, 0) == MAGIC | 1
 }
 
-/// Whether SQLite takes a WAL with this header for one; with the sum from which its frames go on.
-pub(super) fn is_header(header: &[u8]) -> Result<Sum, Sum> {
+/// Checks the header of a WAL as SQLite does. Both results are the computed checksum, which the
+/// first frame continues.
+pub(super) fn check_header(header: &[u8]) -> Result<Sum, Sum> {
     let (is_magic, page) = (number(header, 0) | 1 == MAGIC | 1, number(header, 8));
-    let worked_out = sum(is_big(header), [0; 2], header.get(..24).unwrap_or_default());
+    let computed = sum(is_big(header), [0; 2], header.get(..24).unwrap_or_default());
     let is_whole = is_magic && page.is_power_of_two() && (512..=65_536).contains(&page);
-    if is_whole && worked_out == kept(header, 24) {
-        Ok(worked_out)
+    if is_whole && computed == pair(header, 24) {
+        Ok(computed)
     } else {
-        Err(worked_out)
+        Err(computed)
     }
 }
 
-/// Whether a frame, header and page, goes on from this sum; its own sum as it works out.
-pub(super) fn goes_on(is_big: bool, from: Sum, frame: &[u8]) -> Result<Sum, Sum> {
+/// Checks that a frame, header and page, continues the checksum `from`. Both results are the
+/// computed checksum.
+pub(super) fn check_frame(is_big: bool, from: Sum, frame: &[u8]) -> Result<Sum, Sum> {
     let Some((header, page)) = frame.split_at_checked(FRAME_HEADER_BYTES) else {
         return Err(from);
     };
-    let worked_out = sum(is_big, sum(is_big, from, &header[..8]), page);
-    if worked_out == kept(header, 16) {
-        Ok(worked_out)
+    let computed = sum(is_big, sum(is_big, from, &header[..8]), page);
+    if computed == pair(header, 16) {
+        Ok(computed)
     } else {
-        Err(worked_out)
+        Err(computed)
     }
 }
 
 const FRAME_BYTES: u64 = (FRAME_HEADER_BYTES + PAGE_BYTES) as u64;
-/// Where the page of the first frame begins.
+/// The byte at which the page of the first frame begins.
 const FIRST_PAGE: u64 = (HEADER_BYTES + FRAME_HEADER_BYTES) as u64;
 
-/// A WAL that is open.
+/// The checks of an open WAL.
 ///
-/// A transaction that writes a page twice, because its pages do not fit into memory, writes it over in its frame, and the
-/// sums from there on only at its end: until then nobody else reads these frames, and they cannot be held to their sums.
+/// A transaction whose pages do not fit into memory may write a page twice: it overwrites the page
+/// in its frame, and updates the checksums from there on only when it ends. Until then nobody else
+/// reads these frames, and their checksums do not match.
 pub(super) struct Frames {
+    /// Whether checksums are of big-endian words; none until the header is read.
     is_big: Option<bool>,
-    /// Where the frame header ended that was written last.
+    /// The byte after the frame header that was written last.
     header_end: Option<u64>,
-    /// From this page on sums are out of date.
+    /// The byte of the page from which on checksums are out of date.
     rewritten_from: Option<u64>,
+    /// The frame that is checked.
     frame: Vec<u8>,
 }
 
@@ -110,7 +119,7 @@ impl Frames {
         }
     }
 
-    /// Judges what was read at this byte, where it is the page of a frame.
+    /// Checks the bytes that were read at byte `at`, if they are the page of a frame.
     pub(super) fn after_read(
         &mut self,
         at: u64,
@@ -134,16 +143,16 @@ impl Frames {
         let header_at = at - FRAME_HEADER_BYTES as u64;
         below(header_at, &mut own)?;
         let (salts, from) = if is_first {
-            (kept(&header, 16), kept(&header, 24))
+            (pair(&header, 16), pair(&header, 24))
         } else {
             let mut before = [0; FRAME_HEADER_BYTES];
             below(header_at - FRAME_BYTES, &mut before)?;
-            (kept(&before, 8), kept(&before, 16))
+            (pair(&before, 8), pair(&before, 16))
         };
         self.frame.clear();
         self.frame.extend_from_slice(&own);
         self.frame.extend_from_slice(read);
-        if kept(&own, 8) == salts && goes_on(is_big, from, &self.frame).is_ok() {
+        if pair(&own, 8) == salts && check_frame(is_big, from, &self.frame).is_ok() {
             return Ok(());
         }
         let frame = (at - FIRST_PAGE) / FRAME_BYTES + 1;
@@ -152,7 +161,7 @@ impl Frames {
         )))
     }
 
-    /// Follows what is written, to know whose sums are out of date.
+    /// Follows the writes, to know from which page on checksums are out of date.
     pub(super) fn before_write(&mut self, at: u64, length: usize) {
         let header_end = self.header_end.take();
         if at == 0 {
@@ -169,7 +178,7 @@ impl Frames {
         }
     }
 
-    /// It was cut.
+    /// Notes that the WAL was truncated.
     pub(super) fn truncated(&mut self) {
         *self = Self::new();
     }
@@ -180,7 +189,8 @@ impl Frames {
 mod tests {
     use super::*;
 
-    /// A WAL of so many frames, each of whose pages is of one byte, and every second one ends a transaction.
+    /// A WAL of so many frames, each of whose pages is of one byte, and every second one ends a
+    /// transaction.
     fn wal(pages: &[u8]) -> Vec<u8> {
         let mut header = [MAGIC, 3_007_000, 4_096, 1, 7, 8]
             .map(u32::to_be_bytes)
@@ -192,7 +202,7 @@ mod tests {
             let mark = if at % 2 == 0 { 9 } else { 0 };
             let mut frame = [at, mark, 7, 8, 0, 0].map(u32::to_be_bytes).concat();
             frame.extend([*byte; PAGE_BYTES]);
-            last = goes_on(false, last, &frame).unwrap_err();
+            last = check_frame(false, last, &frame).unwrap_err();
             frame[16..24].copy_from_slice(&last.map(u32::to_be_bytes).concat());
             wal.extend(frame);
         }
@@ -225,10 +235,10 @@ mod tests {
             );
             wal[at] ^= 0x40;
         }
-        assert!(is_header(&wal).is_ok());
+        assert!(check_header(&wal).is_ok());
         for at in 0..HEADER_BYTES {
             wal[at] ^= 0x40;
-            assert!(is_header(&wal).is_err(), "byte {at}");
+            assert!(check_header(&wal).is_err(), "byte {at}");
             wal[at] ^= 0x40;
         }
     }

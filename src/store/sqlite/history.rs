@@ -1,6 +1,8 @@
-//! What the log says of each calendar: the last change that touched it, of its profile and of each type, and deletions.
+//! The history of each calendar by the log: the last change that touched it, its profile and each
+//! type, and its deletion.
 //!
-//! An id may be borne by one calendar after the other. Each has a history of its own, by the revision that made it.
+//! An id may be borne by one calendar after the other. Each has a history of its own, by the
+//! revision that created it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,46 +15,49 @@ use bookd_core::ids::{CalendarId, Revision, TypeId};
 use bookd_core::log::{CalendarEvent, LogEntry, LogEvent, What};
 use bookd_core::time::Instant;
 
-/// What the log says of a calendar.
+/// The history of a calendar by the log.
 #[derive(Default)]
 pub(super) struct History {
-    /// The change that made it; none when that is no longer kept.
+    /// The change that created the calendar; none when it is no longer in the log.
     pub(super) since: Option<Revision>,
-    /// The last change that touched its id while it was the newest that bears it.
+    /// The last change that touched the id while this calendar was its newest bearer.
     pub(super) version: Revision,
-    /// The last change of its profile.
+    /// The last change of the profile; none when it is no longer in the log.
     pub(super) changed: Option<Revision>,
+    /// When the calendar was deleted.
     pub(super) deleted: Option<Instant>,
     /// The last change of each type.
     pub(super) types: BTreeMap<TypeId, TypeChange>,
 }
 
-/// A change of a type.
+/// The last change of an appointment type.
 pub(super) struct TypeChange {
     pub(super) revision: Revision,
-    /// When, if it was a deletion.
+    /// The time of the change if it deleted the type.
     pub(super) deleted: Option<Instant>,
-    /// An import may delete what it does not define.
+    /// Whether an import made the change. An import may delete a type that it does not define.
     pub(super) is_imported: bool,
 }
 
-/// Of each id the calendars that bore it one after the other, and the oldest change that is kept.
+/// The histories of all calendars.
 #[derive(Default)]
 pub(super) struct Histories {
-    pub(super) of: HashMap<CalendarId, Vec<History>>,
+    /// The histories of the calendars that bore an id, in their order.
+    pub(super) of_id: HashMap<CalendarId, Vec<History>>,
+    /// The oldest change in the log.
     pub(super) oldest: Option<Revision>,
 }
 
 impl Histories {
-    /// The next change begins.
+    /// Begins the next change.
     pub(super) fn begin(&mut self, revision: Revision) {
         self.oldest = self.oldest.or(Some(revision));
     }
 
-    /// The next event of this change.
-    pub(super) fn take(&mut self, entry: &LogEntry, event: &LogEvent) {
+    /// Adds the next event of the change.
+    pub(super) fn add(&mut self, entry: &LogEntry, event: &LogEvent) {
         for touched in &event.calendars {
-            let bearers = self.of.entry(touched.calendar.clone()).or_default();
+            let bearers = self.of_id.entry(touched.calendar.clone()).or_default();
             let is_new = event.what == What::Calendar(CalendarEvent::Created);
             if is_new || bearers.is_empty() {
                 bearers.push(History {
@@ -61,25 +66,27 @@ impl Histories {
                 });
             }
             if let Some(newest) = bearers.last_mut() {
-                newest.take(&event.what, entry);
+                newest.add(&event.what, entry);
             }
         }
     }
 
-    /// That of the calendar which came to be at this revision; none when it is in no change that is kept.
+    /// Removes the history of the calendar that revision `since` created; none when no change in
+    /// the log touched it.
     pub(super) fn remove(
         &mut self,
         connection: &Connection,
         id: &CalendarId,
         since: Revision,
     ) -> Result<Option<History>, StoreError> {
-        let Some(known) = self.of.get_mut(id) else {
+        let Some(known) = self.of_id.get_mut(id) else {
             return Ok(None);
         };
         let at = match known.iter().position(|it| it.since == Some(since)) {
             Some(at) => Some(at),
             None => {
-                // What comes before the first that the log made is of the newest of those before.
+                // Events before the first creation in the log are of the newest calendar that is
+                // older than the log.
                 let oldest = self.oldest.unwrap_or_default();
                 let newest = bearers(connection, id, BEARERS_MAX)?
                     .into_iter()
@@ -93,7 +100,7 @@ impl Histories {
 }
 
 impl History {
-    fn take(&mut self, what: &What, entry: &LogEntry) {
+    fn add(&mut self, what: &What, entry: &LogEntry) {
         let LogEntry { revision, time, .. } = *entry;
         let change = |deleted| TypeChange {
             revision,

@@ -1,14 +1,15 @@
-//! Lists of appointments: the rows of one page, in order, by an index; and what changed since its revision put back.
+//! Lists of appointments: the rows of one page, in order, by an index, without those that changed
+//! since its revision.
 //!
-//! A page looks at a bounded number of rows and says where to go on. Of a row that cannot belong on the page only the
-//! outline is read: state, type and time.
+//! A page scans a bounded number of rows and returns where the next page begins. Of a row that
+//! cannot be on the page only the outline is read: state, type and time.
 
 use std::collections::HashSet;
 
 use rusqlite::types::Value;
 use rusqlite::{CachedStatement, Rows, Transaction, params};
 
-use super::Known;
+use super::KnownCalendar;
 use super::read::{BEARERS_MAX, appointments_by_key, bearers, select_by};
 use super::rows::{OUTLINED, SELECTED, read, read_outline, read_rest, signed};
 use super::unsettled::Deletions;
@@ -17,14 +18,16 @@ use bookd_core::appointment::{Appointment, AppointmentState};
 use bookd_core::ids::{AppointmentId, AppointmentKey, Revision};
 use bookd_core::time::{Instant, MINUTE, Minutes};
 
-/// What a scan found, before what changed meanwhile is put back.
+/// The result of a scan, to which the caller adds the appointments that changed since the revision
+/// of the page.
 pub(super) struct Scan {
     pub(super) appointments: Vec<Appointment>,
-    /// Where the scan ended for the number of rows it looked at.
+    /// The last row of a scan that ended because it reached the limit on scanned rows.
     stopped_at: Option<(Instant, AppointmentId)>,
 }
 
 impl Scan {
+    /// Sorts and cuts the page.
     pub(super) fn finish(mut self, query: &ListQuery, revision: Revision) -> ListPage {
         let order = |it: &Appointment| (it.start, it.id);
         self.appointments.sort_unstable_by_key(order);
@@ -56,13 +59,14 @@ impl Scan {
     }
 }
 
-/// What a list goes by, each the beginning of an index that has the start next.
+/// The conditions by which lists select rows. Each is the beginning of an index whose next column
+/// is the start.
 const BY_CALENDAR: &str = "c.is_over = 0 and c.calendar";
 const BY_CALENDAR_OVER: &str = "c.is_over = 1 and c.calendar";
 const BY_EMAIL: &str = "a.email_key";
 pub(super) const BY_SERIES: &str = "a.series";
 
-/// The rows of a list in its order.
+/// The statement for the rows of a list, in its order.
 fn list_sql(columns: &str, column: &str, is_descending: bool) -> String {
     let (from, table) = match column {
         BY_CALENDAR | BY_CALENDAR_OVER => ("claims c join appointments a on a.key = c.key", "c"),
@@ -79,21 +83,23 @@ fn list_sql(columns: &str, column: &str, is_descending: bool) -> String {
     )
 }
 
-/// Whether most rows are expected to be passed over: most appointments are CONFIRMED. Then a scan selects outlines, and
-/// reads the other rows by key: of a row that is passed over that costs a quarter, of the others half as much again.
+/// Whether most rows are expected not to match, because most appointments are CONFIRMED. Then a
+/// scan selects outlines and reads the matching rows by key: that costs a quarter for a row that
+/// does not match, and half as much again for one that does.
 fn is_selective(query: &ListQuery) -> bool {
     query.type_id.is_some() || !query.states.contains(&AppointmentState::Confirmed)
 }
 
-/// A row that a scan looked at.
+/// A scanned row.
 struct Head {
     key: AppointmentKey,
     order: (Instant, AppointmentId),
-    /// None when the outline already tells that it is not on the page.
+    /// None when the outline shows already that the row is not on the page.
     appointment: Option<Appointment>,
 }
 
-/// The next row, read whole only if it may be on the page: by `whole`, a statement by key, where `rows` are outlines.
+/// The next row, read as a whole only if it may be on the page: by the statement `whole`, which
+/// takes the key, where `rows` are outlines.
 fn next_of(
     rows: &mut Rows<'_>,
     query: &ListQuery,
@@ -104,7 +110,7 @@ fn next_of(
         return Ok(None);
     };
     let (key, id, outline) = read_outline(row)?;
-    // The outline is the row's, and not yet what is shown of it.
+    // An unsettled deletion may show the appointment otherwise than the outline of its row.
     let appointment = match (query.may_match(&outline) || !deletions.is_empty(), whole) {
         (false, _) => None,
         (true, None) => Some(read_rest(row, key, id, &outline)?),
@@ -117,10 +123,11 @@ fn next_of(
     }))
 }
 
-/// Where the rows of a list lie: beginnings of an index that has the start next, with the value that each begins with; and
-/// how long before its end the longest of them begins, in seconds.
+/// The index ranges of a list.
 struct Ranges {
+    /// Conditions with their values.
     ranges: Vec<(&'static str, Value)>,
+    /// How long before its end the longest appointment begins at most, in seconds.
     reach: i64,
 }
 
@@ -144,14 +151,15 @@ fn ranges(transaction: &Transaction<'_>, query: &ListQuery) -> Result<Ranges, St
             calendar: Some(id), ..
         } => {
             let bearers = bearers(transaction, id, BEARERS_MAX)?;
-            // What is over only by the clock still lies where it was.
+            // An appointment that is over only by the clock, not by its state, lies with the
+            // others.
             let is_over_asked = query.states.iter().any(|it| it.is_over());
             let columns: &[&'static str] = if is_over_asked {
                 &[BY_CALENDAR, BY_CALENDAR_OVER]
             } else {
                 &[BY_CALENDAR]
             };
-            let of = |it: &Known| {
+            let of = |it: &KnownCalendar| {
                 columns
                     .iter()
                     .map(|column| (*column, Value::from(it.key)))
@@ -173,7 +181,8 @@ fn ranges(transaction: &Transaction<'_>, query: &ListQuery) -> Result<Ranges, St
     Ok(Ranges { ranges, reach })
 }
 
-/// The rows of the page and one more, leaving out those that changed after its revision.
+/// Scans the rows of the page and one more, without the appointments that changed after its
+/// revision.
 pub(super) fn scan(
     transaction: &Transaction<'_>,
     query: &ListQuery,
@@ -197,7 +206,7 @@ pub(super) fn scan(
         (None, false) => (i64::MIN, Vec::new()),
         (None, true) => (i64::MAX, Vec::new()),
     };
-    let (columns, mut whole) = if is_selective(query) {
+    let (columns, whole) = if is_selective(query) {
         (
             &*OUTLINED,
             Some(transaction.prepare_cached(&select_by("key"))?),
@@ -216,8 +225,25 @@ pub(super) fn scan(
     for (statement, (_, by)) in statements.iter_mut().zip(&ranges) {
         rows.push(statement.query(params![by, first, end, start, id])?);
     }
-    let deletions = Deletions::unsettled(transaction)?;
-    let mut next = |rows: &mut Rows<'_>| next_of(rows, query, &deletions, whole.as_mut());
+    merge(
+        rows,
+        whole,
+        query,
+        &Deletions::unsettled(transaction)?,
+        changed,
+    )
+}
+
+/// Merges the rows of all ranges in the order of the list, until the page is full or `scanned_max`
+/// rows were scanned.
+fn merge(
+    mut rows: Vec<Rows<'_>>,
+    mut whole: Option<CachedStatement<'_>>,
+    query: &ListQuery,
+    deletions: &Deletions,
+    changed: &HashSet<AppointmentKey>,
+) -> Result<Scan, StoreError> {
+    let mut next = |rows: &mut Rows<'_>| next_of(rows, query, deletions, whole.as_mut());
     let mut heads = rows
         .iter_mut()
         .map(&mut next)
@@ -227,7 +253,7 @@ pub(super) fn scan(
         stopped_at: None,
     };
     for scanned in 1.. {
-        let order = |at: &usize| heads[*at].as_ref().map(|it| it.order);
+        let order = |at: &usize| heads[*at].as_ref().map(|head| head.order);
         let waiting = (0..heads.len()).filter(|at| heads[*at].is_some());
         let first = if query.is_descending {
             waiting.max_by_key(order)

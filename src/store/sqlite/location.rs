@@ -1,5 +1,5 @@
-//! Where a database lies, and how SQLite is to reach it: for the writer, for those who read beside it, and for who reads a
-//! file that nobody may write meanwhile.
+//! The location of a database, and the connections to it: of the writer, of readers, of a copy, and
+//! of a read that leaves no trace at a file that nobody may write meanwhile.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,72 +14,75 @@ use super::sweep::pass_over_counter;
 use super::vfs::RegisteredVfs;
 use crate::store::StoreError;
 
-/// How long to wait for another program that has the file locked for a moment.
+/// How long a connection waits for another program that has the file locked for a moment.
 pub(super) const BUSY_WAIT: Duration = Duration::from_secs(2);
 
-/// The pages that a reader keeps in memory, in KiB.
+/// `cache_size` of a reader: negative is in KiB.
 const READER_CACHE: i32 = -16_000;
-/// Through what SQLite reaches a file, and who else may.
+
+/// How SQLite reaches a file, and which other programs may.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum FileAccess {
     /// The system's file system; other programs may read it meanwhile.
     Shared,
-    /// A VFS of this name.
+    /// Through the VFS of this name.
     Vfs(String),
-    /// The system's, and nobody writes to it as long as this process has its lock: nothing of it or beside it is
-    /// written, and neither it nor its folder need be writable.
+    /// The system's file system, and nobody writes to the file as long as this process has its
+    /// lock. This process writes neither to the file nor next to it, and neither the file nor its
+    /// folder need be writable.
     Unwritten,
 }
 
-/// Where a database lies.
+/// The path of a database, and the way to it.
 #[derive(Clone)]
 pub(super) struct Location {
     file: PathBuf,
-    origin: FileAccess,
-    /// What holds its pages to their checksums; none where SQLite has no such VFS.
+    access: FileAccess,
+    /// The VFS that checks the checksums of pages; none where SQLite has no VFS to put it over.
     vfs: Option<Arc<RegisteredVfs>>,
 }
 
 impl Location {
-    pub(super) fn new(file: PathBuf, origin: FileAccess) -> Self {
-        let vfs = match &origin {
+    pub(super) fn new(file: PathBuf, access: FileAccess) -> Self {
+        let vfs = match &access {
             FileAccess::Shared => RegisteredVfs::system(),
             FileAccess::Unwritten if has_wal(&file) => RegisteredVfs::without_locks(),
             FileAccess::Unwritten => RegisteredVfs::system(),
             FileAccess::Vfs(name) => RegisteredVfs::over(Some(name)),
         };
-        Self { file, origin, vfs }
+        Self { file, access, vfs }
     }
 
-    /// The file.
+    /// The path of the database.
     pub(super) fn file(&self) -> &Path {
         &self.file
     }
 
-    /// A connection that writes, and makes the file if there is none.
+    /// A connection that writes, and creates the file if there is none.
     pub(super) fn writer(&self) -> rusqlite::Result<Connection> {
         let connection = self.open(&self.file, OpenFlags::default())?;
-        leave_room(&connection)?;
+        reserve_checksum_bytes(&connection)?;
         Ok(connection)
     }
 
-    /// A connection that copies the file, whoever else has it.
+    /// A connection that copies the file, whichever process has it open.
     pub(super) fn copier(&self) -> rusqlite::Result<Connection> {
         let connection = self.open(
             &self.file,
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
         connection.busy_timeout(BUSY_WAIT)?;
-        leave_room(&connection)?;
+        reserve_checksum_bytes(&connection)?;
         let _page = pass_over_counter(&connection);
         Ok(connection)
     }
 
     /// A connection that only reads.
     pub(super) fn reader(&self) -> Result<Connection, StoreError> {
-        let connection = match self.origin {
+        let connection = match self.access {
             FileAccess::Unwritten => self.unwritten()?,
-            // Not read-only by flag: a reader must be able to make the WAL index when it comes first after a crash.
+            // Not opened read-only: the first reader after a crash must be able to create the WAL
+            // index.
             FileAccess::Shared | FileAccess::Vfs(_) => {
                 let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
                 let connection = self.open(&self.file, flags)?;
@@ -99,9 +102,10 @@ impl Location {
         Connection::open_with_flags_and_vfs(file, flags, vfs.name())
     }
 
-    /// A connection that leaves no trace. SQLite says of a file that nobody writes that it is `immutable`, and then does
-    /// without locks and index; but without the WAL as well. Where there are changes in that, SQLite has the index in
-    /// memory of its own: that comes with the exclusive mode, whose locks a VFS without locks does not take.
+    /// A connection that leaves no trace. SQLite reads a file that is declared `immutable` without
+    /// locks and WAL index, but without the WAL as well. Where the WAL holds changes, the exclusive
+    /// locking mode keeps the index in private memory, and a VFS without locks does not take the
+    /// locks of that mode.
     fn unwritten(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         if !has_wal(&self.file) {
@@ -109,29 +113,31 @@ impl Location {
                 Path::new(&immutable(&self.file)),
                 flags | OpenFlags::SQLITE_OPEN_URI,
             )?;
-            leave_room(&connection)?;
+            reserve_checksum_bytes(&connection)?;
             return Ok(connection);
         }
         let connection = self.open(&self.file, flags)?;
-        leave_room(&connection)?;
+        reserve_checksum_bytes(&connection)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.pragma_update(None, "locking_mode", "exclusive")?;
         Ok(connection)
     }
 }
 
-/// Has SQLite leave room for a checksum in each page of a file that it makes, and of one that it makes anew by VACUUM.
-fn leave_room(connection: &Connection) -> rusqlite::Result<()> {
+/// Makes SQLite reserve bytes for a checksum in each page of a file that it creates or rewrites by
+/// VACUUM.
+fn reserve_checksum_bytes(connection: &Connection) -> rusqlite::Result<()> {
     let mut bytes = i32::try_from(SUM_BYTES).expect("a few bytes");
     connection.file_control(Some(MAIN_DB), FileControl::ReserveBytes(&mut bytes))
 }
 
 fn no_vfs() -> rusqlite::Error {
-    let said = "SQLite has no way to the files of this system".to_owned();
-    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CANTOPEN), Some(said))
+    let message = "SQLite has no way to the files of this system".to_owned();
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CANTOPEN), Some(message))
 }
 
-/// The URI of a file that nobody writes. A file's name need not be UTF-8, and may have what means something in a URI.
+/// The URI of an immutable file. The name of a file need not be UTF-8, and may have characters with
+/// a meaning in URIs.
 fn immutable(file: &Path) -> String {
     let mut uri = "file:".to_owned();
     for byte in file.as_os_str().as_encoded_bytes() {

@@ -1,6 +1,8 @@
-//! The log: along its chains, back to a revision, on from one, and what is forgotten of it.
+//! Reads of the log: along its chains, back to a revision, and forward from a position; and the
+//! removal of old changes.
 //!
-//! The oldest change that is kept is the log's first row; nothing else says so, and nothing else could differ.
+//! The oldest change is the first row of the log. No other place in the file notes it, so nothing
+//! can differ.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -13,15 +15,15 @@ use super::rows::{self, signed};
 #[cfg(test)]
 use super::segments;
 use super::segments::{CHANGE_COLUMNS, ChangeRow, WantedEvents};
-use super::{Sqlite, alone_failed, store_error};
+use super::{Sqlite, autocommit_error, store_error};
 use crate::store::codec::change::ChangeRecord;
 use crate::store::codec::record::{self, decode};
 use crate::store::codec::replaced::ReplacedRecord;
 use crate::store::history::HistoryBuilder;
 use crate::store::log_reader::{PAGE_CHANGES_MAX, PAGE_EVENTS_MAX, PartBuilder};
 use crate::store::{
-    CalendarFilter, ChangePage, CommitError, Oldest, StoreError, UNDONE_APPOINTMENTS_MAX,
-    UNDONE_CHANGES_MAX,
+    CalendarFilter, ChangePage, ChangePart, CommitError, Oldest, StoreError,
+    UNDONE_APPOINTMENTS_MAX, UNDONE_CHANGES_MAX,
 };
 use bookd_core::appointment::Image;
 use bookd_core::ids::{AppointmentKey, Revision};
@@ -37,7 +39,7 @@ const SELECT_RECORD: &str = "select record from changes where revision = ?1";
 const SELECT_REPLACED: &str = "select replaced from changes where revision = ?1";
 const SELECT_NEXT: &str = "select min(revision) from changes where revision >= ?1";
 const SELECT_OLD: &str = "select revision, time from changes where revision >= -9223372036854775808 order by revision limit ?1";
-/// The last clock reset, as long as it is kept.
+/// The last clock reset; no row once its change is removed.
 const SELECT_RESET: &str = "select c.revision, c.time from meta m join changes c on c.revision = m.value where m.name = 'clock_reset'";
 const DELETE_CHANGES: &str = "delete from changes where revision <= ?1";
 
@@ -60,6 +62,7 @@ pub(super) fn statements() -> Vec<&'static str> {
         .collect()
 }
 
+/// The last revision; 0 in a new file.
 pub(super) fn revision(connection: &Connection) -> Result<Revision, StoreError> {
     record::revision(
         connection
@@ -68,6 +71,7 @@ pub(super) fn revision(connection: &Connection) -> Result<Revision, StoreError> 
     )
 }
 
+/// The oldest change; none in a new file.
 pub(super) fn oldest(connection: &Connection) -> Result<Option<Oldest>, StoreError> {
     let mut statement = connection.prepare_cached(SELECT_OLD)?;
     let mut rows = statement.query([2])?;
@@ -83,7 +87,8 @@ pub(super) fn oldest(connection: &Connection) -> Result<Option<Oldest>, StoreErr
     }))
 }
 
-/// How old changes count: what was made before a clock reset was made no later than that, whatever its own time says.
+/// The times by which the age of changes counts: a change from before a clock reset counts as no
+/// younger than the reset, whatever its own time is.
 fn ages(
     connection: &Connection,
 ) -> Result<impl Fn(Revision, Instant) -> Instant + use<>, StoreError> {
@@ -99,8 +104,9 @@ fn ages(
     })
 }
 
-/// Walks the log back along what the events that are wanted say came before, newest first, from one revision to another,
-/// and gathers these events; the first change may be read on within. Answers where there was no room for more.
+/// Walks the log back from one revision to another along the previous revisions that wanted events
+/// name, and adds these events to the page, newest change first. `from` may be a position within
+/// the newest change. Returns the position at which the page was full.
 pub(super) fn chain(
     transaction: &Transaction<'_>,
     (newest, oldest): (Revision, Revision),
@@ -115,7 +121,8 @@ pub(super) fn chain(
         let Some(row) = rows.next()? else { break };
         let change = ChangeRow::read(row)?;
         let first = from.filter(|it| it.revision == at).map_or(0, |it| it.event);
-        // Whatever touched it later in the change found this very change: the first event tells what came before.
+        // Later events of the change name this very change as the previous one: the first wanted
+        // event names the one before.
         let (mut previous, mut next) = (None, None);
         if first > 0 {
             change.walk(transaction, 0, wanted, |_, bytes| {
@@ -140,14 +147,15 @@ pub(super) fn chain(
         if next.is_some() {
             return Ok(next);
         }
-        // A page token may name any revision: what is not of this chain is not shown.
+        // A page token may name any revision: a change without wanted events is not of this chain,
+        // and ends the walk.
         let Some(previous) = previous else { break };
         at = if previous < at { previous } else { Revision(0) };
     }
     Ok(None)
 }
 
-/// What a change replaced.
+/// The earlier profiles and types that a change replaced.
 pub(super) fn replaced(
     connection: &Connection,
     revision: Revision,
@@ -162,8 +170,9 @@ pub(super) fn replaced(
     }
 }
 
-/// When an appointment began as the oldest change of it that is kept found or made it; none when no change of it is.
-/// Rows that are not whole yet are not read; changes are not cut into segments yet.
+/// The start of an appointment before the oldest of its changes in the log, or after that change if
+/// it created the appointment; none when the log has no change of it. For the upgrade: incomplete
+/// rows are not read, and changes are not cut into segments yet.
 pub(super) fn first_start(
     transaction: &Transaction<'_>,
     key: AppointmentKey,
@@ -188,7 +197,8 @@ pub(super) fn first_start(
     Ok(first)
 }
 
-/// Of every appointment that changed after `at`: what it was then, none = it was not there.
+/// The image at revision `at` of every appointment that changed after it; none for an appointment
+/// that did not exist then.
 pub(super) fn undone(
     transaction: &Transaction<'_>,
     at: Revision,
@@ -212,7 +222,7 @@ pub(super) fn undone(
         let change = ChangeRow::read(row)?;
         change.walk(transaction, 0, &WantedEvents::ALL, |_, bytes| {
             if let What::Appointment(it) = change.event(transaction, bytes)?.what {
-                // The first change after `at` holds what was there at it.
+                // The first change after `at` has the image as of `at`.
                 images.entry(it.key).or_insert(it.before.map(Box::new));
             }
             let has_room = images.len() <= UNDONE_APPOINTMENTS_MAX;
@@ -231,31 +241,14 @@ pub(super) fn undone(
     Ok(images)
 }
 
-/// A page of the log from a position on, as watchers are told it.
-pub(super) fn told_from(
+/// A page of the log from a position on, for watchers.
+pub(super) fn page_from(
     transaction: &Transaction<'_>,
     from: LogPosition,
     filter: &CalendarFilter,
     part_events_max: usize,
 ) -> Result<ChangePage, StoreError> {
-    let oldest = oldest(transaction)?.map_or(Revision(0), |it| it.revision);
-    if from.revision < oldest {
-        return Err(StoreError::Compacted { oldest });
-    }
-    if from.revision > oldest && !from.is_within_change() {
-        let after = Revision(from.revision.0 - 1);
-        // A revision that is in no log was told before a restore, by a history that the restore took back.
-        let next: Option<i64> = transaction
-            .prepare_cached(SELECT_NEXT)?
-            .query_row([signed(after.0)], |row| row.get(0))?;
-        if let Some(next) = next
-            .map(record::revision)
-            .transpose()?
-            .filter(|next| *next != after)
-        {
-            return Err(StoreError::Compacted { oldest: next });
-        }
-    }
+    expect_kept(transaction, from)?;
     let mut statement = transaction.prepare_cached(&SELECT_CHANGES_FROM)?;
     let mut rows = statement.query([signed(from.revision.0)])?;
     let mut page = ChangePage {
@@ -277,31 +270,12 @@ pub(super) fn told_from(
         } else {
             0
         };
-        let (mut part, mut cut) = (PartBuilder::new(part_events_max), None);
-        change.walk(
-            transaction,
-            first,
-            &WantedEvents::Calendars(filter),
-            |event, bytes| {
-                if part.is_full() {
-                    cut = Some(event);
-                    return Ok(ControlFlow::Break(()));
-                }
-                let event = change.event(transaction, bytes)?;
-                let key = event.appointment().map(|it| it.key);
-                let now = key
-                    .map(|key| appointments_by_key(transaction, &[key]))
-                    .transpose()?;
-                part.add(event, now.and_then(|mut it| it.pop()));
-                Ok(ControlFlow::Continue(()))
-            },
-        )?;
-        let told = part.finish(change.entry, cut);
-        events += told.as_ref().map_or(0, |it| it.appointments.len());
-        page.next = told
+        let part = part(transaction, change, first, filter, part_events_max)?;
+        events += part.as_ref().map_or(0, |it| it.appointments.len());
+        page.next = part
             .as_ref()
             .map_or(LogPosition::after(revision), |it| it.next);
-        page.changes.extend(told);
+        page.changes.extend(part);
         if page.next.is_within_change() {
             break;
         }
@@ -309,8 +283,56 @@ pub(super) fn told_from(
     Ok(page)
 }
 
+/// Refuses a position of which changes are no longer kept, or of a history that a restore took
+/// back.
+fn expect_kept(transaction: &Transaction<'_>, from: LogPosition) -> Result<(), StoreError> {
+    let oldest = oldest(transaction)?.map_or(Revision(0), |it| it.revision);
+    if from.revision < oldest {
+        return Err(StoreError::Compacted { oldest });
+    }
+    if from.revision == oldest || from.is_within_change() {
+        return Ok(());
+    }
+    let last_seen = Revision(from.revision.0 - 1);
+    let next: Option<i64> = transaction
+        .prepare_cached(SELECT_NEXT)?
+        .query_row([signed(last_seen.0)], |row| row.get(0))?;
+    match next.map(record::revision).transpose()? {
+        // The revision that the watcher saw last is not in the log: it was sent before a restore.
+        Some(next) if next != last_seen => Err(StoreError::Compacted { oldest: next }),
+        _ => Ok(()),
+    }
+}
+
+/// The events of a change from one of them on that touch the calendars of a filter, at most so
+/// many, with their appointments as they are now. None where there are no such events.
+fn part(
+    transaction: &Transaction<'_>,
+    change: ChangeRow,
+    first: u64,
+    filter: &CalendarFilter,
+    events_max: usize,
+) -> Result<Option<ChangePart>, StoreError> {
+    let (mut part, mut cut) = (PartBuilder::new(events_max), None);
+    let wanted = WantedEvents::Calendars(filter);
+    change.walk(transaction, first, &wanted, |event, bytes| {
+        if part.is_full() {
+            cut = Some(event);
+            return Ok(ControlFlow::Break(()));
+        }
+        let event = change.event(transaction, bytes)?;
+        let now = match event.appointment() {
+            Some(logged) => appointments_by_key(transaction, &[logged.key])?.pop(),
+            None => None,
+        };
+        part.add(event, now);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(part.finish(change.entry, cut))
+}
+
 impl Sqlite {
-    /// Forgets old changes, see `Store::compact_changes`.
+    /// Removes old changes: `Store::compact_changes`.
     pub(super) fn compact(
         &mut self,
         before: Instant,
@@ -339,7 +361,7 @@ impl Sqlite {
         if let Some(revision) = last_old {
             self.connection
                 .execute(DELETE_CHANGES, [signed(revision.0)])
-                .map_err(|error| alone_failed(&error))?;
+                .map_err(|error| autocommit_error(&error))?;
         }
         Ok(oldest(&self.connection)?)
     }

@@ -1,6 +1,7 @@
 //! The default store: one SQLite file in WAL mode, fsynced at every commit (`synchronous=FULL`).
 //!
-//! One process writes it, by a lock on the file itself; readers, backups and replication go on beside.
+//! One process writes it, which a lock on the file itself ensures; readers, backups and replication
+//! may have it open meanwhile.
 
 mod checkpoint;
 mod claims;
@@ -9,24 +10,28 @@ mod deletion;
 mod derived;
 mod file;
 mod frames;
+mod header;
 mod history;
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-mod limits;
+mod leftover_wal;
 mod list;
 mod location;
 mod log;
 mod moment;
 mod open;
 mod pages;
+mod prepare;
 mod read;
 mod reader;
 mod recovery;
 mod reserve;
 mod rows;
-mod schema;
 mod segments;
 mod sweep;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests;
+mod touched_calendars;
+mod transaction;
 mod unsettled;
 mod upgrade;
 mod vfs;
@@ -53,13 +58,13 @@ use super::{
 use crate::store::codec::record;
 
 use checkpoint::Checkpoints;
-pub use copy::{CopySource, Reserved, unused};
+pub use copy::{CopySource, ExclusiveLock, unused};
 pub use file::is_there;
 use file::{Locked, Missing, WatchedFiles};
 use location::Location;
 pub use open::Drive;
+pub use reserve::DiskSpace;
 use reserve::Reserve;
-pub use reserve::Room;
 pub use sweep::SweptPages;
 use upgrade::SESSIONS_FROM;
 
@@ -68,45 +73,52 @@ const SELECT_LAST_CHANGE: &str =
     "select revision, time from changes order by revision desc limit 1";
 const SELECT_LAST_KEY: &str = "select max(key) from appointments";
 const SELECT_EXPIRING: &str = "select expire_time, id from appointments where state in (1, 2) and expire_time is not null order by expire_time";
-/// The name of the VFS through which the system's files are opened. Who writes to a database by another way leaves pages
-/// in it that do not match their checksums. For tests that do damage on purpose.
+
+/// The name of the VFS through which the system's files are opened, for tests that do damage on
+/// purpose: a write through another VFS leaves pages that do not match their checksums.
 #[doc(hidden)]
 pub fn vfs_name() -> String {
     vfs::RegisteredVfs::system().map_or_else(String::new, |it| it.name().to_owned())
 }
 
-/// How long an idle writer goes without a look at where its file is.
+/// How long an idle writer goes at most without checking that its files are where they were opened.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
-/// See the header.
+/// The store in a SQLite file, as the writer has it.
 pub struct Sqlite {
     connection: Connection,
     checkpoints: Checkpoints,
     location: Location,
     zones: ZoneLookup,
-    /// See `segments::SEGMENT_BYTES_MAX`.
+    /// The limit on the events of one segment, in bytes: `segments::SEGMENT_BYTES_MAX`, or less in
+    /// tests.
     segment_bytes_max: usize,
-    /// The calendars that the writer has in memory: their row, and the revision that last touched them.
-    known: HashMap<CalendarId, Known>,
+    /// The calendars that the writer has in memory.
+    known: HashMap<CalendarId, KnownCalendar>,
     reserve: Reserve,
-    /// The files that must stay where they are; none on a disk of its own, and none that is only read.
+    /// The files that must stay where they are. None on a `Drive`, and none for a file that is only
+    /// read.
     watched: Option<WatchedFiles>,
-    /// Held as long as the store or a reader of it is open, and dropped after all of them: see `Locked`.
+    /// The lock on the file, shared with the readers and dropped after all connections: see
+    /// `Locked`.
     locked: Option<Arc<Locked>>,
 }
 
-/// Where a calendar lies in the file.
+/// A calendar in the file: the key of its row, its last change, and the reach of its claims.
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct KnownCalendar {
+    /// The key of the row.
     key: i64,
-    /// The revision at which it came to be: with its id, what an appointment's place knows it by.
+    /// The revision that created the calendar. The place of an appointment names a calendar by this
+    /// and the id.
     since: Revision,
+    /// The last revision that touched the calendar.
     version: Revision,
-    /// How far its longest claim reaches beyond its start, the buffer after it included.
+    /// How far the longest claim reaches beyond its start, the buffer after it included.
     reach_minutes: u32,
 }
 
-/// What SQLite says, in the store's words.
+/// An error of SQLite as an error of the store.
 fn store_error(error: &rusqlite::Error) -> StoreError {
     let text = error.to_string();
     if error
@@ -124,22 +136,23 @@ fn store_error(error: &rusqlite::Error) -> StoreError {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged(text),
         Some(ErrorCode::SystemIoFailure) => StoreError::Io(text),
-        // A column of another type than the schema's: the file was changed by other hands.
+        // A column of another type than the schema's: another program changed the file.
         None => StoreError::Damaged(text),
         Some(_) => StoreError::Other(text),
     }
 }
 
-/// Why a statement that is its own transaction failed. Unless nothing but reading went wrong, a failure of the disk may
-/// be one of its commit: what a failed fsync left of it nobody knows, and an fsync that is tried again says nothing.
-pub(super) fn alone_failed(error: &rusqlite::Error) -> CommitError {
-    let said = store_error(error);
-    let is_of_reading = error.sqlite_error().is_some_and(|it| {
-        [ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_SHORT_READ].contains(&it.extended_code)
+/// The error of a statement that is a transaction of its own.
+///
+/// An I/O error other than of a read may be one of the commit: its outcome is unknown, because
+/// nobody knows what a failed fsync left on the disk, and a second fsync reports success.
+pub(super) fn autocommit_error(error: &rusqlite::Error) -> CommitError {
+    let is_of_read = error.sqlite_error().is_some_and(|sqlite| {
+        [ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_SHORT_READ].contains(&sqlite.extended_code)
     });
-    match said {
-        StoreError::Io(_) if !is_of_reading => CommitError::Unknown(said),
-        _ => CommitError::Refused(said),
+    match store_error(error) {
+        error @ StoreError::Io(_) if !is_of_read => CommitError::Unknown(error),
+        error => CommitError::Refused(error),
     }
 }
 
@@ -149,7 +162,7 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// Where the file stands.
+/// The last change in the file, and the next key.
 fn last(connection: &Connection) -> Result<Last, StoreError> {
     let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
     let change = connection
@@ -170,7 +183,8 @@ fn last(connection: &Connection) -> Result<Last, StoreError> {
         .map(record::key)
         .transpose()?
         .map_or(AppointmentKey(1), AppointmentKey::next);
-    // After a restore keys go on further up: those between were given out, and lost.
+    // After a restore keys continue further up: the keys between were given out by the history that
+    // is gone.
     let mut first_key = connection.prepare_cached(SELECT_META)?;
     let first_key: Option<i64> = first_key
         .query_row(["first_key"], |row| row.get(0))
@@ -184,23 +198,24 @@ fn last(connection: &Connection) -> Result<Last, StoreError> {
 }
 
 impl Sqlite {
-    /// What is wrong with the file itself; nothing when it is sound.
+    /// The damage found in the file itself, each in words; empty when the file is sound.
     pub fn integrity(&self) -> Result<Vec<String>, StoreError> {
         Ok(self.look_over()?.findings)
     }
 
-    /// Looks over every page of the file.
+    /// Checks every page of the file.
     pub fn look_over(&self) -> Result<SweptPages, StoreError> {
         sweep::look_over(&self.connection)
     }
 
-    /// From now on there is a reserve beside the file, of so many bytes or as much as there is room for: it is given up
-    /// when the disk is full, and made again when there is room. 0 = none.
+    /// Keeps a reserve file next to the database from now on, of this many bytes or as many as the
+    /// disk has space for. It is removed when the disk is full, and made again when there is space.
+    /// 0 = no reserve.
     pub fn keep_reserve(&mut self, bytes: u64) {
         self.reserve.keep(bytes);
     }
 
-    /// The oldest change that is kept.
+    /// The oldest change in the log; none in a new file.
     pub fn oldest(&self) -> Result<Option<Oldest>, StoreError> {
         log::oldest(&self.connection)
     }
@@ -301,7 +316,7 @@ impl Store for Sqlite {
         let deleted = self
             .connection
             .execute(DELETE_REQUESTS, params![before.seconds(), limit]);
-        deleted.map_err(|error| alone_failed(&error))
+        deleted.map_err(|error| autocommit_error(&error))
     }
 
     fn compact_changes(
@@ -322,7 +337,8 @@ impl Store for Sqlite {
         calendar: &CalendarId,
         now: Instant,
     ) -> Result<Option<u64>, CommitError> {
-        self.with_room(|it| it.begin(calendar, now)).map(Some)
+        self.retry_when_full(|store| store.begin(calendar, now))
+            .map(Some)
     }
 
     fn stage(
@@ -331,11 +347,11 @@ impl Store for Sqlite {
         before: u64,
         events: &[LogEvent],
     ) -> Result<(), CommitError> {
-        self.with_room(|it| it.stage_events(deletion, before, events))
+        self.retry_when_full(|store| store.stage_events(deletion, before, events))
     }
 
     fn settle(&mut self, limit: usize, under_way: Option<u64>) -> Result<bool, CommitError> {
-        self.with_room(|it| it.settle_some(limit, under_way))
+        self.retry_when_full(|store| store.settle_some(limit, under_way))
     }
 
     fn after_commit(&mut self) -> Result<(), CommitError> {
@@ -344,18 +360,19 @@ impl Store for Sqlite {
 
     fn tend(&mut self) {
         if self.reserve.tend() {
-            self.checkpoints.at_ease();
+            self.checkpoints.lengthen();
         }
     }
 
     fn still_there(&mut self) -> Result<(), StoreError> {
         let Some(Err(Missing { is_database, error })) =
-            self.watched.as_ref().map(WatchedFiles::look)
+            self.watched.as_ref().map(WatchedFiles::check)
         else {
             return Ok(());
         };
         if is_database {
-            // Beside the file that was moved, or as the sign that one was here: a start without it is refused.
+            // The WAL belongs to the database file that was moved, and shows that one was here: a
+            // start without that file is refused.
             self.checkpoints.keep_wal(&self.connection);
         }
         Err(error)

@@ -1,4 +1,6 @@
-//! One moment of the file, for decisions beside the writer.
+//! Reads on a snapshot of the file, for decisions off the writer's thread.
+//!
+//! All of them see one moment of the file: that of the transaction that is open.
 
 use rusqlite::Connection;
 
@@ -9,7 +11,7 @@ use bookd_core::calendar::Calendar;
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
 use bookd_core::time::Instant;
 
-/// Within a transaction that is open.
+/// A snapshot of the file, within an open transaction of `connection`.
 pub(super) struct SqliteMoment<'a> {
     pub(super) connection: &'a Connection,
     pub(super) zones: &'a ZoneLookup,

@@ -1,40 +1,42 @@
-//! Checksums of database pages: each page that is written gets one, and each that is read is held to it.
+//! Checksums of database pages: each page gets one when it is written, and is checked when it is
+//! read.
 //!
 //! ```text
 //! byte  0                                        4088      4096
-//!       | what SQLite keeps there                | checksum |
+//!       | content of SQLite                      | checksum |
 //! ```
 //!
-//! SQLite leaves the last 8 bytes of each page alone ("reserved space", SQLite file format, §1.3.4). In memory and in the
-//! WAL they are zero; in the database they hold a hash of the rest and of the page's number. A page with zeros there has
-//! no checksum: a tool that is not bookd, such as a restore of Litestream, copied it out of a WAL. What is here knows
-//! pages and bytes; `vfs` calls it.
+//! SQLite does not use the last 8 bytes of each page ("reserved space", SQLite file format,
+//! §1.3.4). In memory and in the WAL they are zero; in the database they hold a hash of the other
+//! bytes and of the page's number. A page with zeros there has no checksum: a tool that is not
+//! bookd, such as a restore of Litestream, copied it out of a WAL. This file knows pages and bytes;
+//! `vfs` calls it.
 
 use std::path::Path;
 
 use rusqlite::ffi;
 use twox_hash::XxHash3_64;
 
-use super::schema::{APPLICATION_ID, UNSUMMED_SCHEMA_VERSION};
+use super::header::{APPLICATION_ID, HEADER_BYTES, UNSUMMED_SCHEMA_VERSION};
 
-/// The only length of pages that have checksums: what SQLite has by default, and bookd never changes.
+/// The only length of pages that have checksums, in bytes: SQLite's default, which bookd never
+/// changes.
 pub(super) const PAGE_BYTES: usize = 4_096;
-/// How many bytes at the end of each page are the checksum's.
+/// The length of a checksum, at the end of each page.
 pub(super) const SUM_BYTES: usize = 8;
-/// The schema from which on every file has checksums, unless its number says that it waits for room.
+/// The schema from which on every file has checksums, unless its number is
+/// `UNSUMMED_SCHEMA_VERSION`.
 const SUMMED_FROM: i32 = 6;
 
-/// The length of the database header.
-const HEADER_BYTES: usize = 100;
-/// The shortest page there is; what is shorter is a part of the header.
+/// The length of the shortest page, in bytes; a shorter read is of a part of the header.
 const PAGE_BYTES_LEAST: usize = 512;
 
 /// Why an access fails.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Fault {
-    /// What the layer below said: an SQLite result code.
+    /// The SQLite result code of the layer below.
     Code(i32),
-    /// What is in the file cannot be, in words.
+    /// The content of the file is damaged; the text says how.
     Damage(String),
 }
 
@@ -44,18 +46,18 @@ pub(super) type ReadBelow<'a> = &'a mut dyn FnMut(u64, &mut [u8]) -> Result<(), 
 /// Whether the pages of a file have checksums, as its header says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Format {
-    /// There is no header yet.
+    /// The file has no header yet.
     Unknown,
-    /// They have none.
+    /// The pages have no checksums.
     Plain,
-    /// They have.
+    /// The pages have checksums.
     Summed,
-    /// They must have, by the schema; and cannot, by the rest.
+    /// The pages must have checksums by the schema, and cannot by the rest of the header.
     Impossible,
 }
 
 impl Format {
-    /// What the first bytes of a file say.
+    /// The format by the first bytes of a file.
     pub(super) fn of(header: &[u8]) -> Self {
         let number = |at: usize| {
             header
@@ -78,14 +80,14 @@ impl Format {
     }
 }
 
-/// What became of a page that was looked at.
+/// The result of the check of a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
-    /// It is as it was written.
+    /// The page matches its checksum.
     Sound,
-    /// It has no checksum.
+    /// The page has no checksum.
     Unsummed,
-    /// It is not as it was written.
+    /// The page does not match its checksum.
     Damaged,
 }
 
@@ -94,7 +96,7 @@ fn sum(content: &[u8], number: u64) -> u64 {
     XxHash3_64::oneshot_with_seed(number, content).max(1)
 }
 
-/// Holds a whole page to its checksum. Pages count from 1.
+/// Checks a whole page against its checksum. Page numbers begin at 1.
 pub(super) fn verdict(page: &[u8], number: u64) -> Verdict {
     let Some((content, kept)) = page.split_last_chunk::<SUM_BYTES>() else {
         return Verdict::Damaged;
@@ -106,23 +108,24 @@ pub(super) fn verdict(page: &[u8], number: u64) -> Verdict {
     }
 }
 
-/// Puts the checksum of a whole page in its place.
+/// Writes the checksum of a whole page into its last bytes.
 pub(super) fn seal(page: &mut [u8], number: u64) {
     if let Some((content, kept)) = page.split_last_chunk_mut::<SUM_BYTES>() {
         *kept = sum(content, number).to_le_bytes();
     }
 }
 
-/// The number of the page that begins at this byte; none when none does.
+/// The number of the page that begins at this byte; none when the access is not of one whole page.
 fn page_at(at: u64, length: usize) -> Option<u64> {
     let bytes = PAGE_BYTES as u64;
     (length == PAGE_BYTES && at.is_multiple_of(bytes)).then(|| at / bytes + 1)
 }
 
-/// Whether a page is the only one of a table with one small row: what Litestream's counter is.
+/// Whether a page is the only one of a table with one small row, as Litestream's counter is.
 ///
-/// Litestream writes it without a checksum, or with the one that the page had before. An empty one, which it is where
-/// there is no Litestream, is never taken for one, whichever of its bytes is damaged.
+/// Litestream writes the page of its counter without a checksum, or with the one that the page had
+/// before. Without Litestream the table is empty, and its page is never taken for a counter,
+/// whichever of its bytes is damaged.
 pub(super) fn is_counter(page: &[u8]) -> bool {
     let word = |at: usize| {
         page.get(at..at + 2)
@@ -132,13 +135,14 @@ pub(super) fn is_counter(page: &[u8]) -> bool {
     page.first() == Some(&0x0d) && word(3) == 1 && (4_000..4_088).contains(&word(5))
 }
 
-/// A database file that is open.
+/// The checks of an open database file.
 pub(super) struct Pages {
     format: Format,
-    /// The page of Litestream's counter, once that is known.
+    /// The page of Litestream's counter, once it is known.
     pub(super) counter: Option<u64>,
-    /// Pages have been written with checksums before there was a header to say so.
+    /// Whether pages were written with checksums before the file had a header.
     is_assumed: bool,
+    /// The page that is written, with its checksum.
     scratch: Vec<u8>,
 }
 
@@ -152,7 +156,7 @@ impl Pages {
         }
     }
 
-    /// Judges what was read at this byte, and takes the checksum out of it.
+    /// Checks the bytes that were read at byte `at`, and zeroes the checksum in them.
     pub(super) fn after_read(
         &mut self,
         at: u64,
@@ -190,15 +194,17 @@ impl Pages {
         Ok(())
     }
 
-    /// What of the format the header tells. Checksums come to a file by being written, and never go: a header without
-    /// them behind one with them is a damaged one, and page 1 shows it.
+    /// Notes the format by a header that was read. A file gets checksums by a write and never loses
+    /// them, so the format stays `Summed`: a header that says otherwise later is damaged, and the
+    /// checksum of page 1 shows it.
     fn see(&mut self, seen: Format) {
         if self.format != Format::Summed {
             self.format = seen;
         }
     }
 
-    /// The bytes to write in place of these.
+    /// The bytes to write instead of `written` at byte `at`: the same with the checksum, if pages
+    /// have checksums.
     pub(super) fn before_write<'a>(
         &'a mut self,
         at: u64,
@@ -210,7 +216,8 @@ impl Pages {
         };
         if number == 1 {
             let seen = Format::of(written);
-            // Never so: who makes a file asks for room for checksums first. But what is mixed could not be read again.
+            // Not expected, because bytes for checksums are reserved before a file is created. But
+            // a file in which some pages have checksums by mistake could not be read again.
             if seen == Format::Impossible || (self.is_assumed && seen != Format::Summed) {
                 return Err(Fault::Damage(impossible()));
             }
@@ -219,7 +226,7 @@ impl Pages {
             let mut header = [0; HEADER_BYTES];
             match below(0, &mut header) {
                 Ok(()) => self.format = Format::of(&header),
-                // A large new file: what does not fit into memory is written before page 1 is.
+                // A large new file: pages that do not fit into memory are written before page 1.
                 Err(Fault::Code(ffi::SQLITE_IOERR_SHORT_READ)) => self.is_assumed = true,
                 Err(fault) => return Err(fault),
             }
@@ -233,7 +240,7 @@ impl Pages {
         Ok(&self.scratch)
     }
 
-    /// The file has this length now.
+    /// Notes that the file was truncated to this length.
     pub(super) fn truncated(&mut self, length: u64) {
         if length == 0 {
             *self = Self::new();
@@ -241,7 +248,7 @@ impl Pages {
     }
 }
 
-/// What is said of a page that is not as it was written.
+/// The message about a page that does not match its checksum.
 pub(super) fn damaged(number: u64) -> String {
     let from = (number - 1) * PAGE_BYTES as u64;
     format!(
@@ -250,12 +257,13 @@ pub(super) fn damaged(number: u64) -> String {
     )
 }
 
+/// The message about a header of `Format::Impossible`.
 fn impossible() -> String {
     "its header (bytes 16 to 20) says that pages have no checksums, and those of its schema have"
         .to_owned()
 }
 
-/// What is said in the log of damage that was met.
+/// Logs damage that was met.
 pub(super) fn log(file: &Path, what: &str) {
     tracing::error!(
         file = %file.display(), %what,
@@ -272,7 +280,7 @@ mod tests {
         Err(Fault::Code(ffi::SQLITE_IOERR_SHORT_READ))
     }
 
-    /// Page 1 of a database with or without room for checksums.
+    /// Page 1 of a database with or without bytes for checksums.
     fn first(reserved: u8, schema: u8) -> Vec<u8> {
         let mut page = vec![0; PAGE_BYTES];
         page[16..18].copy_from_slice(&[0x10, 0x00]);
@@ -338,7 +346,7 @@ mod tests {
         let mut read = [9; PAGE_BYTES];
         pages.after_read(8_192, &mut read, &mut below).unwrap();
         assert_eq!(read, [9; PAGE_BYTES]);
-        // Until it gets them.
+        // Until a new page 1 reserves bytes for them.
         let sealed = pages
             .before_write(0, &first(8, 5), &mut below)
             .unwrap()

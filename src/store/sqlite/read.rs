@@ -1,6 +1,6 @@
-//! Reads of calendars with their claims, of appointments, and of requests that were answered.
+//! Reads of calendars with their claims, of appointments, and of remembered requests.
 //!
-//! Every statement goes by an index.
+//! Every statement uses an index.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::rows::{self, SELECTED, read, signed};
 use super::unsettled::Deletions;
-use super::{Known, Sqlite};
+use super::{KnownCalendar, Sqlite};
 use crate::store::codec::calendar::{PeriodsRecord, ProfileRecord, TypeRecord};
 use crate::store::codec::record::{self, damaged, decode, in_row};
 use crate::store::codec::row::SubjectRecord;
@@ -31,7 +31,7 @@ const SELECT_BEARERS: &str = "select key, since, version, reach from ( \
      where c.id = ?1 and c.delete_time is null union all \
      select c.key, c.since, v.version, v.reach from calendars c left join versions v on v.calendar = c.key \
      where c.id = ?1 and c.delete_time is not null) order by key desc limit ?2";
-/// The calendar that has or had an id and came to be at a revision.
+/// The calendar that has or had an id and was created by a revision.
 const SELECT_BEARER: &str = "select c.key, c.since, v.version, v.reach from calendars c left join versions v on v.calendar = c.key \
      where c.id = ?1 and c.delete_time is null and c.since = ?2 union all \
      select c.key, c.since, v.version, v.reach from calendars c left join versions v on v.calendar = c.key \
@@ -45,9 +45,10 @@ const SELECT_KEYS_OF_EMAIL: &str =
 const SELECT_REQUEST: &str =
     "select fingerprint, revision, time, subject from requests where hash = ?1";
 
-/// How many calendars that had one id after the other are listed under it: the newest, should there ever be more.
+/// How many of the calendars that bore one id are read at most: the newest ones.
 pub(super) const BEARERS_MAX: i64 = 100;
-/// The appointment whose `id` or `key` it is.
+
+/// The statement for the appointment with an `id` or a `key`.
 pub(super) fn select_by(column: &str) -> String {
     format!(
         "select {} from appointments a where a.{column} = ?1",
@@ -55,7 +56,7 @@ pub(super) fn select_by(column: &str) -> String {
     )
 }
 
-/// What may claim time of a calendar from an instant on.
+/// The statement for the appointments that may claim time of a calendar and start within a range.
 fn select_claims() -> String {
     format!(
         "select {} from claims c join appointments a on a.key = c.key \
@@ -64,6 +65,7 @@ fn select_claims() -> String {
     )
 }
 
+/// The appointments with these ids; an unknown id is left out.
 pub(super) fn appointments(
     connection: &Connection,
     ids: &[AppointmentId],
@@ -81,6 +83,7 @@ pub(super) fn appointments(
     Ok(found)
 }
 
+/// The appointments with these keys; an unknown key is left out.
 pub(super) fn appointments_by_key(
     connection: &Connection,
     keys: &[AppointmentKey],
@@ -92,7 +95,8 @@ pub(super) fn appointments_by_key(
         .collect())
 }
 
-/// As their rows say, which is not what is shown while a deletion is not settled.
+/// The appointments with these keys as their rows have them, without the cancellations of unsettled
+/// deletions.
 pub(super) fn raw_appointments_by_key(
     connection: &Connection,
     keys: &[AppointmentKey],
@@ -110,6 +114,7 @@ pub(super) fn raw_appointments_by_key(
     Ok(found)
 }
 
+/// The keys of at most so many appointments with this address, the earliest first.
 pub(super) fn keys_of_email(
     connection: &Connection,
     email: &EmailKey,
@@ -121,7 +126,7 @@ pub(super) fn keys_of_email(
     keys.map(|key| key?).collect()
 }
 
-/// The appointments of a series, in order.
+/// The statement for the appointments of a series, by start and id.
 fn select_series() -> String {
     format!(
         "select {} from appointments a where a.series = ?1 order by a.start, a.id limit ?2",
@@ -129,6 +134,7 @@ fn select_series() -> String {
     )
 }
 
+/// The appointments of a series, by start and id.
 pub(super) fn appointments_of_series(
     connection: &Connection,
     series: SeriesId,
@@ -144,6 +150,7 @@ pub(super) fn appointments_of_series(
     Ok(found)
 }
 
+/// The remembered requests with these hashes.
 pub(super) fn requests(
     connection: &Connection,
     hashes: &[[u8; 16]],
@@ -195,6 +202,7 @@ pub(super) fn requests(
     Ok(found)
 }
 
+/// Reads create time, update time and revision from three columns.
 pub(super) fn stamps(row: &Row<'_>, first: usize) -> Result<Stamps, StoreError> {
     Ok(Stamps {
         create_time: rows::instant(row, first)?,
@@ -204,6 +212,8 @@ pub(super) fn stamps(row: &Row<'_>, first: usize) -> Result<Stamps, StoreError> 
 }
 
 impl Sqlite {
+    /// Loads a calendar with every claim that must be in memory at `now`, and notes that the writer
+    /// has it in memory.
     pub(super) fn load_calendar(
         &mut self,
         id: &CalendarId,
@@ -216,7 +226,7 @@ impl Sqlite {
         Ok(Some(calendar))
     }
 
-    /// See `Store`.
+    /// `Store::load_past`.
     pub(super) fn past(
         &self,
         calendar: &Calendar,
@@ -227,7 +237,7 @@ impl Sqlite {
             .get(&calendar.id)
             .filter(|it| it.version == calendar.version);
         let known = known.ok_or_else(|| StoreError::Stale(calendar.id.clone()))?;
-        taken(
+        load_claims(
             &self.connection,
             *known,
             calendar,
@@ -236,11 +246,11 @@ impl Sqlite {
     }
 }
 
-/// Where the calendar lies that has this id; none when there is none.
+/// The row of the calendar with this id, if there is one.
 pub(super) fn known_calendar(
     connection: &Connection,
     id: &CalendarId,
-) -> Result<Option<Known>, StoreError> {
+) -> Result<Option<KnownCalendar>, StoreError> {
     let mut statement = connection.prepare_cached(SELECT_CALENDAR)?;
     statement
         .query_row([id.as_str()], |row| Ok(known(row)))
@@ -248,13 +258,13 @@ pub(super) fn known_calendar(
         .transpose()
 }
 
-/// The calendar that has this id, with every claim that must be in memory at `now`, and where it lies.
+/// The calendar with this id, with every claim that must be in memory at `now`, and its row.
 pub(super) fn calendar(
     connection: &Connection,
     zones: &ZoneLookup,
     id: &CalendarId,
     now: Instant,
-) -> Result<Option<(Known, Calendar)>, StoreError> {
+) -> Result<Option<(KnownCalendar, Calendar)>, StoreError> {
     let mut statement = connection.prepare_cached(SELECT_CALENDAR)?;
     let row = |row: &Row<'_>| Ok((known(row), stamps(row, 4), row.get::<_, Vec<u8>>(7)?));
     let found = statement.query_row([id.as_str()], row).optional()?;
@@ -263,7 +273,7 @@ pub(super) fn calendar(
     };
     let of_row = |error| in_row("calendars", id, error);
     let (known, stamps) = (known?, stamps.map_err(of_row)?);
-    let Known {
+    let KnownCalendar {
         key,
         since,
         version,
@@ -286,9 +296,9 @@ pub(super) fn calendar(
         kept_from,
         version,
     };
-    let taken = taken(connection, known, &calendar, (kept_from, Instant::MAX))?;
-    calendar.claims = Claims::from_unordered(taken.claims);
-    calendar.requests = Arc::new(taken.requests);
+    let loaded = load_claims(connection, known, &calendar, (kept_from, Instant::MAX))?;
+    calendar.claims = Claims::from_unordered(loaded.claims);
+    calendar.requests = Arc::new(loaded.requests);
     Ok(Some((known, calendar)))
 }
 
@@ -304,7 +314,7 @@ fn load_types(connection: &Connection, calendar: i64) -> Result<Types, StoreErro
             body.map(|body| decode::<TypeRecord>(&body, "an appointment type")?.read(&id, number));
         match (known.transpose()?, row.get::<_, Option<i64>>(3)?) {
             (Some(known), None) => types.push(known),
-            // Before schema 4 the body went with the type.
+            // Before schema 4 a deletion removed the body of the type.
             (last, _) => {
                 deleted.push((
                     record::type_id(&id)?,
@@ -338,7 +348,7 @@ fn load_busy(connection: &Connection, calendar: i64) -> Result<Busy, StoreError>
     Ok(Busy::new(sources))
 }
 
-/// A row of a table by calendar, and by what its first column says.
+/// The name in errors of a row that is identified by its calendar and its first column.
 pub(super) fn of_calendar(row: &Row<'_>, calendar: i64) -> String {
     let second = match row.get_ref(0) {
         Ok(ValueRef::Integer(number)) => number.to_string(),
@@ -348,36 +358,39 @@ pub(super) fn of_calendar(row: &Row<'_>, calendar: i64) -> String {
     format!("({calendar}, {second})")
 }
 
-/// What takes time, ending after the first instant and not after the second; and what waits to.
-fn taken(
+/// The claims of a calendar that end after the instant `from` and not after `to`, and those of the
+/// requests that wait for approval.
+fn load_claims(
     connection: &Connection,
-    known: Known,
+    known: KnownCalendar,
     calendar: &Calendar,
     (from, to): (Instant, Instant),
 ) -> Result<LoadedClaims, StoreError> {
     let mut statement = connection.prepare_cached(&select_claims())?;
     let first = from.plus(-i64::from(known.reach_minutes) * MINUTE);
     let mut rows = statement.query(params![known.key, first.seconds(), to.seconds()])?;
-    let mut taken = LoadedClaims::default();
+    let mut loaded = LoadedClaims::default();
     while let Some(row) = rows.next()? {
-        // What a deletion still has to settle is of no calendar but the deleted one.
+        // Unsettled deletions do not matter here: they cancel appointments whose only calendar is
+        // deleted.
         let appointment = read(row)?;
         let Some(claim) = claim_on(calendar, &appointment) else {
             continue;
         };
         if !appointment.blocks {
-            taken.requests.insert(appointment.key, claim);
+            loaded.requests.insert(appointment.key, claim);
         } else if claim.padded().end > from && claim.padded().end <= to {
-            taken.claims.push(claim);
+            loaded.claims.push(claim);
         }
     }
-    Ok(taken)
+    Ok(loaded)
 }
 
-fn known(row: &Row<'_>) -> Result<Known, StoreError> {
+/// Reads key, creation, version and reach of a calendar from the first four columns.
+fn known(row: &Row<'_>) -> Result<KnownCalendar, StoreError> {
     let known = || {
         let (since, version) = (rows::revision(row, 1)?, rows::revision(row, 2)?);
-        Ok(Known {
+        Ok(KnownCalendar {
             key: row.get(0)?,
             since,
             version,
@@ -387,22 +400,23 @@ fn known(row: &Row<'_>) -> Result<Known, StoreError> {
     known().map_err(|error| rows::by_key("calendars, or its row of table versions", row, error))
 }
 
-/// The calendars that have an id, or had it until they were deleted, the newest first; none when there never was one.
+/// The calendars that bear an id or bore it until they were deleted, at most so many, the newest
+/// first.
 pub(super) fn bearers(
     connection: &Connection,
     id: &CalendarId,
     limit: i64,
-) -> Result<Vec<Known>, StoreError> {
+) -> Result<Vec<KnownCalendar>, StoreError> {
     let mut statement = connection.prepare_cached(SELECT_BEARERS)?;
     let bearers = statement.query_map(params![id.as_str(), limit], |row| Ok(known(row)))?;
     bearers.map(|bearer| bearer?).collect()
 }
 
-/// That of them which a place of an appointment is of, deleted or not.
+/// The calendar of a place of an appointment, deleted or not.
 pub(super) fn bearer_of(
     connection: &Connection,
     place: &Place,
-) -> Result<Option<Known>, StoreError> {
+) -> Result<Option<KnownCalendar>, StoreError> {
     let mut statement = connection.prepare_cached(SELECT_BEARER)?;
     let by = params![place.calendar.as_str(), signed(place.since.0)];
     statement
@@ -411,7 +425,7 @@ pub(super) fn bearer_of(
         .transpose()
 }
 
-/// Every read of this file, for the test of their plans.
+/// Every statement of this file, for the test of their plans.
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
     let consts = [

@@ -1,4 +1,5 @@
-//! The reader's side of the store: each question in one transaction, which sees one moment of the file.
+//! The store as readers have it: each query runs in one transaction, and so sees one moment of the
+//! file.
 
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use rusqlite::{Connection, params};
 use super::checkpoint::WalKept;
 use super::file::Locked;
 use super::list::scan;
-use super::log::{chain, oldest, replaced, revision, told_from, undone};
+use super::log::{chain, oldest, page_from, replaced, revision, undone};
 use super::moment::SqliteMoment;
 use super::read::{
     BEARERS_MAX, SELECT_CALENDARS, appointments, appointments_by_key, bearers, known_calendar,
@@ -27,12 +28,12 @@ use bookd_core::calendar::Profile;
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
 use bookd_core::log::{LogPosition, Replaced};
 
-/// A connection that only reads.
+/// A store connection that only reads.
 pub(super) struct SqliteReader {
     connection: Connection,
     zones: ZoneLookup,
     wal_kept: WalKept,
-    /// After the connection: see `Locked`.
+    /// The lock on the file, dropped after the connection: see `Locked`.
     _locked: Option<Arc<Locked>>,
 }
 
@@ -224,7 +225,7 @@ impl LogReader for SqliteReader {
         filter: &CalendarFilter,
         part_events_max: usize,
     ) -> Result<ChangePage, StoreError> {
-        told_from(
+        page_from(
             &self.connection.transaction()?,
             from,
             filter,

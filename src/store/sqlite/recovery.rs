@@ -1,11 +1,12 @@
-//! Looks at a WAL that nobody has open before SQLite recovers it: SQLite takes the first frame that it cannot believe for
-//! the end, and what was acknowledged behind it would be gone without a word.
+//! Examines a WAL that no process has open, before SQLite recovers it: SQLite takes the first
+//! invalid frame for the end, and would drop acknowledged changes after it without a word.
 //!
-//! A power loss leaves such a frame too, but only in the last transaction: with `synchronous=FULL` a transaction is on the
-//! disk before anybody is told of it and before the next one begins. So a frame is damaged, and not merely unfinished, when
-//! a transaction that ended behind it was followed by another, or when the WAL index (`-shm`), which is told of frames
-//! once they are on the disk, counts frames behind it. Damage in the last transaction of a WAL without its index cannot
-//! be told from a power loss.
+//! A power loss leaves an invalid frame too, but only in the last transaction: with
+//! `synchronous=FULL` a transaction is on the disk before it is acknowledged and before the next
+//! one begins. So a frame is damaged, and not merely unfinished, when a transaction that ended
+//! after it was followed by another, or when the WAL index (`-shm`), which counts frames once they
+//! are on the disk, counts frames after it. Damage in the last transaction of a WAL without its
+//! index cannot be distinguished from a power loss.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -15,39 +16,40 @@ use std::path::Path;
 
 use super::file::{beside, length};
 use super::frames::{
-    self, FRAME_HEADER_BYTES, HEADER_BYTES, Sum, goes_on, is_big, is_header, kept, number,
+    self, FRAME_HEADER_BYTES, HEADER_BYTES, Sum, check_frame, check_header, is_big, number, pair,
 };
 use super::pages::{PAGE_BYTES, SUM_BYTES};
 
-/// The length of a header of the WAL index, of which there are two (SQLite, "WAL-mode File Format", §2.1).
+/// The length of a header of the WAL index, of which there are two (SQLite, "WAL-mode File Format",
+/// §2.1).
 const INDEX_HEADER_BYTES: usize = 48;
-/// What of the WAL index is looked at.
+/// How many bytes of the WAL index are read: both headers.
 pub(super) const INDEX_BYTES: usize = 2 * INDEX_HEADER_BYTES;
 /// The version of WAL and index, which SQLite has never changed.
 const VERSION: u32 = 3_007_000;
 
-/// Fills the buffer from this byte on.
+/// Fills the buffer from a byte on.
 type Read<'a> = dyn FnMut(u64, &mut [u8]) -> io::Result<()> + 'a;
 
 /// A file that is only read.
 pub(super) struct Bytes<'a> {
     pub(super) length: u64,
-    /// Reads what lies within the length.
+    /// Reads within the length.
     pub(super) read: Box<Read<'a>>,
 }
 
-/// What a WAL holds.
+/// The content of a WAL, and its damage.
 #[derive(Default, PartialEq, Eq, Debug)]
 pub(super) struct WalContent {
-    /// The pages of the database that are in it, as of its last transaction.
+    /// The pages of the database that the WAL holds, as of its last transaction.
     pub(super) pages: HashSet<u32>,
-    /// How many of its bytes SQLite believes.
-    believed: u64,
-    /// What is wrong, in words; none when nothing is that a power loss would not leave.
+    /// How many bytes of the WAL SQLite recovers.
+    valid_bytes: u64,
+    /// The damage in words; none when a power loss explains everything that is invalid.
     pub(super) damage: Option<String>,
 }
 
-/// What the WAL index says of frames that are on the disk.
+/// The frames that are on the disk by the WAL index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Index {
     frames: u32,
@@ -55,7 +57,7 @@ struct Index {
 }
 
 impl Index {
-    /// What either of its headers says that is whole; the later of the two.
+    /// Reads the index from its valid headers; of two, the one with more frames.
     fn of(bytes: &[u8]) -> Option<Self> {
         let headers = bytes.as_chunks::<INDEX_HEADER_BYTES>().0;
         headers
@@ -64,7 +66,7 @@ impl Index {
             .max_by_key(|it| it.frames)
     }
 
-    /// Its words are the machine's own, but for the salts, which are as the WAL has them.
+    /// Reads one header. Its words are in the machine's byte order, the salts in that of the WAL.
     fn of_header(header: &[u8; INDEX_HEADER_BYTES]) -> Option<Self> {
         let word = |at: usize| {
             header
@@ -72,17 +74,18 @@ impl Index {
                 .and_then(|it| it.try_into().ok())
                 .map_or(0, u32::from_ne_bytes)
         };
-        let worked_out = frames::sum(cfg!(target_endian = "big"), [0; 2], &header[..40]);
-        let is_whole = word(0) == VERSION && header[12] == 1 && worked_out == [word(40), word(44)];
+        let computed = frames::sum(cfg!(target_endian = "big"), [0; 2], &header[..40]);
+        let is_whole = word(0) == VERSION && header[12] == 1 && computed == [word(40), word(44)];
         is_whole.then(|| Self {
             frames: word(16),
-            salts: kept(header, 32),
+            salts: pair(header, 32),
         })
     }
 }
 
-/// Looks at a WAL, at the first bytes of its index where there are some, and at the database where it must.
-pub(super) fn look(
+/// Examines a WAL with the first bytes of its index, which may be empty. The database is read only
+/// if the header of the WAL is invalid.
+pub(super) fn examine(
     wal: &mut Bytes<'_>,
     index: &[u8],
     database: &mut Bytes<'_>,
@@ -93,15 +96,15 @@ pub(super) fn look(
     let mut header = [0; HEADER_BYTES];
     (wal.read)(0, &mut header)?;
     let index = Index::of(index);
-    match is_header(&header) {
-        Ok(first) => behind_header(wal, &header, first, index),
-        Err(worked_out) => without_header(wal, &header, worked_out, index, database),
+    match check_header(&header) {
+        Ok(first) => examine_frames(wal, &header, first, index),
+        Err(computed) => examine_without_header(wal, &header, computed, index, database),
     }
 }
 
-/// Looks at the WAL of a database that lies here, and nobody has open.
-pub(super) fn look_at_files(path: &Path, database: &File) -> io::Result<WalContent> {
-    // The index first: what it counts was in the WAL before.
+/// Examines the WAL of the database at this path.
+pub(super) fn examine_files(path: &Path, database: &File) -> io::Result<WalContent> {
+    // The index first: the frames that it counts were in the WAL before.
     let mut index = Vec::with_capacity(INDEX_BYTES);
     if let Ok(file) = File::open(beside(path, "-shm")) {
         io::Read::read_to_end(&mut io::Read::take(file, INDEX_BYTES as u64), &mut index)?;
@@ -111,7 +114,7 @@ pub(super) fn look_at_files(path: &Path, database: &File) -> io::Result<WalConte
         return Ok(WalContent::default());
     }
     let wal = File::open(wal)?;
-    look(&mut Bytes::of(&wal)?, &index, &mut Bytes::of(database)?)
+    examine(&mut Bytes::of(&wal)?, &index, &mut Bytes::of(database)?)
 }
 
 impl<'a> Bytes<'a> {
@@ -123,11 +126,11 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// The frames of a WAL, one after the other.
+/// A walk over the frames of a WAL.
 struct FrameWalk<'a, 'b> {
     wal: &'a mut Bytes<'b>,
     frame: Vec<u8>,
-    /// How many were read.
+    /// How many frames were read.
     count: u64,
 }
 
@@ -151,7 +154,7 @@ impl<'a, 'b> FrameWalk<'a, 'b> {
         Ok(true)
     }
 
-    /// The byte after the frame at hand.
+    /// The byte after the current frame.
     fn end(&self) -> u64 {
         HEADER_BYTES as u64 + self.count * self.frame.len() as u64
     }
@@ -165,59 +168,60 @@ impl<'a, 'b> FrameWalk<'a, 'b> {
     }
 
     fn salts(&self) -> Sum {
-        kept(&self.frame, 8)
+        pair(&self.frame, 8)
     }
 
-    fn kept(&self) -> Sum {
-        kept(&self.frame, 16)
+    fn sum(&self) -> Sum {
+        pair(&self.frame, 16)
     }
 }
 
-/// What of the frames is behind one that cannot be believed.
-struct Behind {
-    /// That one.
-    bad: u64,
-    /// The sums that the next frame may go on from.
+/// The frames after the first invalid one.
+struct FramesAfterInvalid {
+    /// The number of the invalid frame.
+    invalid: u64,
+    /// The checksums that the next frame may continue.
     before: [Option<Sum>; 2],
-    /// A frame behind it that goes on from the one before and ends a transaction.
+    /// The last valid frame that ends a transaction.
     ended: Option<u64>,
-    /// Whether another transaction began after that.
+    /// Whether another transaction began after that frame.
     is_followed: bool,
-    /// How many are of this WAL.
+    /// How many frames have the salts of this WAL.
     count: u64,
 }
 
-fn behind_header(
+/// Examines the frames of a WAL whose header is valid.
+fn examine_frames(
     wal: &mut Bytes<'_>,
     header: &[u8; HEADER_BYTES],
     first: Sum,
     index: Option<Index>,
 ) -> io::Result<WalContent> {
-    let (is_big, salts) = (is_big(header), kept(header, 16));
+    let (is_big, salts) = (is_big(header), pair(header, 16));
     let index = index.filter(|it| it.salts == salts);
     let mut walk = FrameWalk::new(
         wal,
         usize::try_from(number(header, 8)).unwrap_or(PAGE_BYTES),
     );
     let (mut from, mut waiting) = (first, Vec::new());
-    let (mut pages, mut believed, mut last) = (HashSet::new(), HEADER_BYTES as u64, 0);
-    let mut behind: Option<Behind> = None;
+    let (mut pages, mut valid_bytes, mut last) = (HashSet::new(), HEADER_BYTES as u64, 0);
+    let mut after_invalid: Option<FramesAfterInvalid> = None;
     while walk.next()? {
         let is_of_this = walk.salts() == salts;
-        let Some(behind) = &mut behind else {
-            match goes_on(is_big, from, &walk.frame) {
+        let Some(after) = &mut after_invalid else {
+            match check_frame(is_big, from, &walk.frame) {
                 Ok(sum) if is_of_this && walk.page() != 0 => {
                     from = sum;
                     waiting.push(walk.page());
                     if walk.ends_transaction() {
                         pages.extend(waiting.drain(..));
-                        (believed, last) = (walk.end(), walk.count);
+                        (valid_bytes, last) = (walk.end(), walk.count);
                     }
                 }
-                Ok(worked_out) | Err(worked_out) => {
-                    let before = [Some(worked_out), is_of_this.then(|| walk.kept())];
-                    behind = Some(Behind {
-                        bad: walk.count,
+                Ok(computed) | Err(computed) => {
+                    let before = [Some(computed), is_of_this.then(|| walk.sum())];
+                    after_invalid = Some(FramesAfterInvalid {
+                        invalid: walk.count,
                         before,
                         ended: None,
                         is_followed: false,
@@ -227,12 +231,12 @@ fn behind_header(
             }
             continue;
         };
-        behind.take(&walk, is_big, is_of_this);
+        after.add(&walk, is_big, is_of_this);
     }
     let acknowledged = index.map_or(0, |it| u64::from(it.frames));
     let is_missed = acknowledged > last;
-    let damage = match &behind {
-        Some(it) if it.is_followed || is_missed => Some((it.bad, it.count)),
+    let damage = match &after_invalid {
+        Some(after) if after.is_followed || is_missed => Some((after.invalid, after.count)),
         None if is_missed => Some((walk.count + 1, 0)),
         _ => None,
     };
@@ -245,64 +249,65 @@ fn behind_header(
     });
     Ok(WalContent {
         pages,
-        believed,
+        valid_bytes,
         damage,
     })
 }
 
-impl Behind {
-    /// The next frame behind it.
-    fn take(&mut self, walk: &FrameWalk<'_, '_>, is_big: bool, is_of_this: bool) {
+impl FramesAfterInvalid {
+    /// Adds the next frame.
+    fn add(&mut self, walk: &FrameWalk<'_, '_>, is_big: bool, is_of_this: bool) {
         if !is_of_this {
             self.before = [None; 2];
             return;
         }
         self.count += 1;
-        let is_next = |from: &Sum| goes_on(is_big, *from, &walk.frame).is_ok();
+        let is_next = |from: &Sum| check_frame(is_big, *from, &walk.frame).is_ok();
         let goes_on = self.before.iter().flatten().any(is_next);
         if goes_on {
             self.is_followed |= self.ended == Some(walk.count - 1);
             self.ended = walk.ends_transaction().then_some(walk.count).or(self.ended);
         }
-        self.before = [Some(walk.kept()), None];
+        self.before = [Some(walk.sum()), None];
     }
 }
 
-/// A WAL whose header is none: SQLite takes all of it for nothing. A power loss leaves such a header when the WAL began
-/// anew, and then all that was in it is in the database.
-fn without_header(
+/// Examines a WAL whose header is invalid, of which SQLite recovers nothing. A power loss leaves
+/// such a header when the WAL was restarted, and then the database has every page that was in the
+/// WAL.
+fn examine_without_header(
     wal: &mut Bytes<'_>,
     header: &[u8; HEADER_BYTES],
-    worked_out: Sum,
+    computed: Sum,
     index: Option<Index>,
     database: &mut Bytes<'_>,
 ) -> io::Result<WalContent> {
-    // The magic itself, which tells the order of bytes, may be what is damaged.
+    // The damage may be in the magic number, which tells the byte order: both are tried.
     let follows = |from: Sum, frame: &[u8]| {
         [false, true]
             .into_iter()
-            .any(|big| goes_on(big, from, frame).is_ok())
+            .any(|big| check_frame(big, from, frame).is_ok())
     };
     let mut walk = FrameWalk::new(wal, PAGE_BYTES);
     if !walk.next()? {
         return Ok(WalContent::default());
     }
     let salts = walk.salts();
-    let of_header = [worked_out, kept(header, 24)]
+    let of_header = [computed, pair(header, 24)]
         .into_iter()
         .any(|from| follows(from, &walk.frame));
     let of_index =
-        index.is_some_and(|it| it.frames > 0 && [salts, kept(header, 16)].contains(&it.salts));
+        index.is_some_and(|it| it.frames > 0 && [salts, pair(header, 16)].contains(&it.salts));
     let (mut of_salts, mut count) = (false, 0);
     let (mut latest, mut waiting, mut from, mut is_whole) =
         (HashMap::new(), Vec::new(), None, true);
     loop {
-        of_salts |= walk.salts() == kept(header, 16);
-        count += u64::from(walk.salts() == salts || walk.salts() == kept(header, 16));
+        of_salts |= walk.salts() == pair(header, 16);
+        count += u64::from(walk.salts() == salts || walk.salts() == pair(header, 16));
         is_whole =
             is_whole && walk.salts() == salts && from.is_none_or(|from| follows(from, &walk.frame));
         if is_whole {
-            from = Some(walk.kept());
+            from = Some(walk.sum());
             waiting.push((walk.page(), walk.count));
             if walk.ends_transaction() {
                 latest.extend(waiting.drain(..));
@@ -322,7 +327,7 @@ fn without_header(
     })
 }
 
-/// Whether the database has each of these pages as the WAL has it.
+/// Whether the database has each of these pages as in the WAL, which has at least one.
 fn is_copied(
     wal: &mut Bytes<'_>,
     latest: &HashMap<u32, u64>,
@@ -339,7 +344,7 @@ fn is_copied(
         }
         (wal.read)(at, &mut in_wal)?;
         (database.read)(from, &mut in_database)?;
-        // Checksums are in the database alone.
+        // Only pages in the database have checksums.
         if in_wal[..PAGE_BYTES - SUM_BYTES] != in_database[..PAGE_BYTES - SUM_BYTES] {
             return Ok(false);
         }
@@ -348,11 +353,12 @@ fn is_copied(
 }
 
 impl WalContent {
-    /// What is said of a WAL that must not be recovered, and what to do.
+    /// The message about a WAL that must not be recovered, and how to proceed; none for a sound
+    /// WAL.
     pub(super) fn refusal(&self, wal: &Path, index: &Path) -> Option<String> {
         let (what, wal, index) = (self.damage.as_ref()?, wal.display(), index.display());
-        let bytes = if self.believed > HEADER_BYTES as u64 {
-            self.believed
+        let bytes = if self.valid_bytes > HEADER_BYTES as u64 {
+            self.valid_bytes
         } else {
             0
         };

@@ -1,8 +1,9 @@
-//! The reserve: a file beside the database whose room is given up when the disk is full, so that writing can go on until
-//! somebody has freed some.
+//! The reserve: a file next to the database that is removed when the disk is full, so that its
+//! space lets writing go on until an operator has freed some.
 //!
-//! A full disk is a trap otherwise: the WAL cannot be copied into the database, for that must grow, and so it is not
-//! begun anew either. Who removes the reserve loses nothing but that.
+//! A full disk is a trap otherwise: the WAL cannot be copied into the database, which would have to
+//! grow, and so the WAL cannot be restarted either. An operator who removes the reserve loses no
+//! data.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -11,62 +12,65 @@ use std::path::{Path, PathBuf};
 
 use super::file::beside;
 
-/// The end of its name, behind that of the database.
+/// The suffix of the reserve's name, after the name of the database.
 const ENDING: &str = "-reserve";
-/// What it begins with: what begins otherwise is somebody else's, and is left alone.
+/// The beginning of a reserve. A file that begins otherwise belongs to another program, and is left
+/// alone.
 const MARK: &[u8] = b"bookd keeps this room for when the disk is full. Whoever needs it now may remove this file.\n";
-/// The least that is worth keeping, in bytes; and what the reserve is a multiple of.
+/// The smallest reserve worth keeping, in bytes; every reserve is a multiple of it.
 const UNIT_BYTES: u64 = 1_024 * 1_024;
-/// The reserve takes at most one part in so many of what is free.
-const PARTS: u64 = 8;
-/// A disk with so much free room, in bytes, is not about to be full.
+/// The reserve takes at most one part in this many of the free space.
+const FREE_PARTS: u64 = 8;
+/// The free space, in bytes, with which a disk counts as ample: it is not about to be full.
 const AMPLE_BYTES: u64 = 128 * 1_024 * 1_024;
-/// So much more room, in bytes, is worth another try.
+/// How much more free space than at the last failure is worth another attempt, in bytes.
 const MORE_BYTES: u64 = 64 * 1_024;
-/// What is written at a time where room can only be had by writing.
+/// How many bytes are written at a time where space can only be allocated by writing.
 const PIECE_BYTES: usize = 64 * 1_024;
 
-/// The room on the disk that a database lies on.
-pub trait Room: Send {
-    /// How many bytes can still be written; none where nobody can tell.
+/// The free space on the disk of a database, and the reserve there.
+pub trait DiskSpace: Send {
+    /// The free space in bytes; none where it is unknown.
     fn free_bytes(&self) -> Option<u64>;
-    /// How many bytes the reserve has; 0 where there is none.
+    /// The length of the reserve in bytes; 0 where there is none.
     fn reserved_bytes(&self) -> u64;
-    /// Makes the reserve, which is not there.
+    /// Creates the reserve; an error where there is one already.
     fn reserve(&self, bytes: u64) -> io::Result<()>;
     /// Removes the reserve.
     fn give_up(&self) -> io::Result<()>;
 }
 
-/// The reserve of a database, and whether there was need of it.
+/// The reserve of a database, and whether the disk was full.
 pub(super) struct Reserve {
-    room: Box<dyn Room>,
-    /// How many bytes it shall have, 0 = there shall be none; none = whatever it has.
+    space: Box<dyn DiskSpace>,
+    /// The wanted length in bytes; 0 = no reserve, none = its present length.
     wanted_bytes: Option<u64>,
-    /// The disk was full, and is not yet ample again.
+    /// Whether the disk was full and is not yet ample again.
     is_short: bool,
-    /// How much was free when all was tried in vain: as long as there is no more, it is not tried again.
+    /// The free bytes when everything had been tried in vain: without more free space nothing is
+    /// tried again.
     hopeless_at: Option<u64>,
 }
 
 impl Reserve {
-    pub(super) fn new(room: Box<dyn Room>) -> Self {
+    pub(super) fn new(space: Box<dyn DiskSpace>) -> Self {
         Self {
-            room,
+            space,
             wanted_bytes: None,
             is_short: false,
             hopeless_at: None,
         }
     }
 
-    /// From now on there shall be a reserve of so many bytes, or as much as there is room for; 0 = none.
+    /// Keeps a reserve from now on, of this many bytes or as many as the disk has space for; 0 = no
+    /// reserve.
     pub(super) fn keep(&mut self, bytes: u64) {
         self.wanted_bytes = Some(bytes);
         match self.adjust() {
             Err(error) => {
                 tracing::warn!(%error, "the reserve beside the database cannot be made or removed")
             }
-            Ok(_) if bytes > 0 && self.room.reserved_bytes() == 0 => {
+            Ok(_) if bytes > 0 && self.space.reserved_bytes() == 0 => {
                 tracing::warn!(
                     "there is no room for a reserve beside the database: when the disk is full, nothing is left"
                 );
@@ -75,37 +79,37 @@ impl Reserve {
         }
     }
 
-    /// Makes it as large as it shall be and there is room for; one that is large enough stays what it is. Whether it is
-    /// another now.
+    /// Makes the reserve as large as wanted, or as the disk has space for. One that is large enough
+    /// stays as it is. True when it changed.
     fn adjust(&self) -> io::Result<bool> {
         let Some(wanted) = self.wanted_bytes else {
             return Ok(false);
         };
         let (reserved, free) = (
-            self.room.reserved_bytes(),
-            self.room.free_bytes().unwrap_or(0),
+            self.space.reserved_bytes(),
+            self.space.free_bytes().unwrap_or(0),
         );
-        let bytes = wanted.min((free + reserved) / PARTS) / UNIT_BYTES * UNIT_BYTES;
+        let bytes = wanted.min((free + reserved) / FREE_PARTS) / UNIT_BYTES * UNIT_BYTES;
         if (bytes..=wanted).contains(&reserved) {
             return Ok(false);
         }
         if reserved > 0 {
-            self.room.give_up()?;
+            self.space.give_up()?;
         }
         if bytes > 0 {
-            self.room.reserve(bytes)?;
+            self.space.reserve(bytes)?;
         }
         Ok(true)
     }
 
-    /// Gives it up, because there is no room for something else; whether there was one.
+    /// Removes the reserve, because there is no space for something else. True when there was one.
     pub(super) fn give_up(&mut self) -> bool {
         self.is_short = true;
-        let bytes = self.room.reserved_bytes();
+        let bytes = self.space.reserved_bytes();
         if bytes == 0 {
             return false;
         }
-        match self.room.give_up() {
+        match self.space.give_up() {
             Ok(()) => {
                 tracing::warn!(
                     megabytes = bytes / UNIT_BYTES,
@@ -121,43 +125,43 @@ impl Reserve {
         }
     }
 
-    /// Whether the disk was full, and is not yet ample again.
+    /// Whether the disk was full and is not yet ample again.
     pub(super) fn is_short(&self) -> bool {
         self.is_short
     }
 
-    /// Whether it is known that so many bytes cannot be written.
+    /// Whether the free space is known to be less than this many bytes.
     pub(super) fn lacks(&self, bytes: u64) -> bool {
-        self.room.free_bytes().is_some_and(|free| free < bytes)
+        self.space.free_bytes().is_some_and(|free| free < bytes)
     }
 
-    /// Notes that there was no room. Whether something may be gained by making some: it was not tried in vain, or there
-    /// is more than then.
+    /// Notes that the disk is full. True when freeing space is worth an attempt: it was not in vain
+    /// before, or more is free than then.
     pub(super) fn note_full(&mut self) -> bool {
         self.is_short = true;
         let more = |then: u64| {
-            self.room
+            self.space
                 .free_bytes()
                 .is_none_or(|free| free >= then.saturating_add(MORE_BYTES))
         };
         self.hopeless_at.is_none_or(more)
     }
 
-    /// Notes that all was tried in vain; or that something was written since.
+    /// Notes that everything was tried in vain, or that something was written since.
     pub(super) fn note_hopeless(&mut self, is_hopeless: bool) {
         self.hopeless_at = if is_hopeless {
-            self.room.free_bytes()
+            self.space.free_bytes()
         } else {
             None
         };
     }
 
-    /// Looks whether there is room again, and makes the reserve then. Whether the disk was short of room and is not any
-    /// more.
+    /// Makes the reserve again if there is space. True when the disk was short of space and is
+    /// ample again.
     pub(super) fn tend(&mut self) -> bool {
         match self.adjust() {
             Ok(true) => {
-                let megabytes = self.room.reserved_bytes() / UNIT_BYTES;
+                let megabytes = self.space.reserved_bytes() / UNIT_BYTES;
                 tracing::info!(
                     megabytes,
                     "there is room again: the reserve beside the database was made"
@@ -167,7 +171,7 @@ impl Reserve {
             Err(error) => tracing::debug!(%error, "the reserve beside the database cannot be made"),
         }
         let is_ample = self
-            .room
+            .space
             .free_bytes()
             .is_some_and(|free| free >= AMPLE_BYTES);
         let was_short = self.is_short;
@@ -176,15 +180,16 @@ impl Reserve {
     }
 }
 
-/// The system's file system.
+/// The disk space of the system's file system.
 pub(super) struct FileSystem {
-    /// Where the reserve lies.
+    /// The path of the reserve.
     path: PathBuf,
+    /// The folder of the database.
     folder: PathBuf,
 }
 
 impl FileSystem {
-    /// Of the database in this file.
+    /// The file system of this database file.
     pub(super) fn of(file: &Path) -> Self {
         let folder = file
             .parent()
@@ -197,35 +202,18 @@ impl FileSystem {
     }
 }
 
-impl Room for FileSystem {
+impl DiskSpace for FileSystem {
     fn free_bytes(&self) -> Option<u64> {
         let it = rustix::fs::statvfs(&self.folder).ok()?;
         it.f_bavail.checked_mul(it.f_frsize)
     }
 
     fn reserved_bytes(&self) -> u64 {
-        let is_ours = || -> io::Result<u64> {
-            let known = fs::symlink_metadata(&self.path)?;
-            if !known.is_file() {
-                return Ok(0);
-            }
-            let mut begin = Vec::with_capacity(MARK.len());
-            File::open(&self.path)?
-                .take(MARK.len() as u64)
-                .read_to_end(&mut begin)?;
-            // Of one that was being made when the power or the process went the mark is missing.
-            let is_unmarked = begin.iter().all(|byte| *byte == 0);
-            Ok(if begin == MARK {
-                known.len()
-            } else {
-                u64::from(is_unmarked) * known.len().max(1)
-            })
-        };
-        is_ours().unwrap_or(0)
+        reserve_length(&self.path).unwrap_or(0)
     }
 
     fn reserve(&self, bytes: u64) -> io::Result<()> {
-        // Nobody else's file is taken for it.
+        // `create_new`: a file of another program is not overwritten.
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -243,14 +231,33 @@ impl Room for FileSystem {
     }
 }
 
-/// Gives a new file room for so many bytes, and the mark.
+/// The length of the reserve at this path, in bytes; 0 for a file that is not a reserve.
+fn reserve_length(path: &Path) -> io::Result<u64> {
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.is_file() {
+        return Ok(0);
+    }
+    let mut begin = Vec::with_capacity(MARK.len());
+    File::open(path)?
+        .take(MARK.len() as u64)
+        .read_to_end(&mut begin)?;
+    // The mark is missing where the power or the process was lost while the reserve was created.
+    let is_unmarked = begin.iter().all(|byte| *byte == 0);
+    Ok(if begin == MARK {
+        metadata.len()
+    } else {
+        u64::from(is_unmarked) * metadata.len().max(1)
+    })
+}
+
+/// Writes the mark to a new file, and allocates this many bytes for it.
 fn fill(mut file: &File, bytes: u64) -> io::Result<()> {
     file.write_all(MARK)?;
     if allocate(file, bytes).is_ok() {
-        // The mark, too, is there after a power loss.
+        // So that the mark, too, survives a power loss.
         return file.sync_all();
     }
-    // Where room cannot be had without writing.
+    // The file system allocates space only for content.
     let piece = vec![b'\n'; PIECE_BYTES];
     let mut left = bytes.saturating_sub(MARK.len() as u64);
     while left > 0 {
@@ -284,16 +291,16 @@ mod tests {
     #[test]
     fn a_reserve_has_its_room_and_what_is_not_one_is_left_alone() {
         let folder = tempfile::TempDir::new().unwrap();
-        let room = FileSystem::of(&folder.path().join("bookd.db"));
+        let space = FileSystem::of(&folder.path().join("bookd.db"));
         let path = folder.path().join("bookd.db-reserve");
-        assert!(room.free_bytes().unwrap() > 0);
-        assert_eq!(room.reserved_bytes(), 0);
-        room.reserve(2 * UNIT_BYTES).unwrap();
-        assert_eq!(room.reserved_bytes(), 2 * UNIT_BYTES);
+        assert!(space.free_bytes().unwrap() > 0);
+        assert_eq!(space.reserved_bytes(), 0);
+        space.reserve(2 * UNIT_BYTES).unwrap();
+        assert_eq!(space.reserved_bytes(), 2 * UNIT_BYTES);
         let blocks = std::os::unix::fs::MetadataExt::blocks(&fs::metadata(&path).unwrap());
         assert!(blocks * 512 >= 2 * UNIT_BYTES, "{blocks} blocks");
-        assert!(room.reserve(UNIT_BYTES).is_err(), "it is there");
-        room.give_up().unwrap();
+        assert!(space.reserve(UNIT_BYTES).is_err(), "it is there");
+        space.give_up().unwrap();
         assert!(!path.exists());
         fs::write(&path, "somebody's notes").unwrap();
         let mut reserve = Reserve::new(Box::new(FileSystem::of(&folder.path().join("bookd.db"))));

@@ -1,7 +1,9 @@
-//! An appointment as a row, both ways. A row that cannot be an appointment is damage.
+//! Appointments as rows, read and written. A row that cannot be an appointment is damage.
 //!
-//! `COLUMNS` is the whole of it: the statements are made from it, and `read` and `write` go along it.
+//! `COLUMNS` defines the row: the statements are built from it, and `read` and `write` follow its
+//! order.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use prost::Message;
@@ -22,8 +24,8 @@ use bookd_core::time::Instant;
 
 const TABLE: &str = "appointments";
 
-/// The columns of an appointment, in the order of `read` and `write`; the first one is the key, and the first
-/// `OUTLINE_COLUMNS` are those of `read_outline`.
+/// The columns of an appointment, in the order of `read` and `write`. The first one is the key, and
+/// the first `OUTLINE_COLUMNS` are the columns of `read_outline`.
 const COLUMNS: [&str; 28] = [
     "key",
     "id",
@@ -57,11 +59,11 @@ const COLUMNS: [&str; 28] = [
 
 const OUTLINE_COLUMNS: usize = 7;
 
-/// The columns as they are read, of a table that is called `a`.
+/// All columns, for a `select` from the table under the name `a`.
 pub(super) static SELECTED: LazyLock<String> =
     LazyLock::new(|| COLUMNS.map(|it| format!("a.{it}")).join(", "));
 
-/// Those of an outline alone.
+/// The columns of an outline, for a `select` from the table under the name `a`.
 pub(super) static OUTLINED: LazyLock<String> = LazyLock::new(|| {
     COLUMNS[..OUTLINE_COLUMNS]
         .iter()
@@ -82,16 +84,17 @@ pub(super) static INSERT_APPOINTMENT: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// What stays as it is as long as there is the appointment.
+/// The columns that never change.
 const FIXED: [&str; 5] = ["key", "id", "create_time", "series", "original_start"];
-/// What else an index goes by.
+/// The other columns of indexes.
 const INDEXED: [&str; 2] = ["start", "email_key"];
 
-/// Changes a row. What is named here SQLite takes for changed, and writes every index of it anew.
+/// Updates a row. SQLite takes each column that an update names as changed, and rewrites every
+/// index of the column.
 pub(super) static UPDATE_APPOINTMENT: LazyLock<String> =
     LazyLock::new(|| update(|it| !FIXED.contains(&it)));
 
-/// Changes a row whose start and address stay.
+/// Updates a row whose start and address do not change.
 pub(super) static UPDATE_IN_PLACE: LazyLock<String> =
     LazyLock::new(|| update(|it| !FIXED.contains(&it) && !INDEXED.contains(&it)));
 
@@ -109,10 +112,12 @@ fn update(is_changed: impl Fn(&str) -> bool) -> String {
     )
 }
 
+/// The error of a column that cannot be read.
 fn damaged(what: &str) -> StoreError {
     StoreError::Damaged(format!("{what} of an appointment cannot be read"))
 }
 
+/// Reads a column with the id of an appointment.
 pub(super) fn appointment_id(row: &Row<'_>, column: usize) -> Result<AppointmentId, StoreError> {
     let bytes = row
         .get_ref(column)?
@@ -123,34 +128,35 @@ pub(super) fn appointment_id(row: &Row<'_>, column: usize) -> Result<Appointment
         .map_err(|_| damaged("the id"))
 }
 
-/// A column with a revision.
+/// Reads a column with a revision.
 pub(super) fn revision(row: &Row<'_>, column: usize) -> Result<Revision, StoreError> {
     record::revision(row.get::<_, i64>(column)?)
 }
 
-/// A column with the revision of a change that was made.
+/// Reads a column with the revision of a change, which is never 0.
 pub(super) fn revision_of_change(row: &Row<'_>, column: usize) -> Result<Revision, StoreError> {
     record::revision_of_change(row.get::<_, i64>(column)?)
 }
 
-/// A column with the key of an appointment.
+/// Reads a column with the key of an appointment.
 pub(super) fn key(row: &Row<'_>, column: usize) -> Result<AppointmentKey, StoreError> {
     record::key(row.get::<_, i64>(column)?)
 }
 
-/// A column with an instant.
+/// Reads a column with an instant.
 pub(super) fn instant(row: &Row<'_>, column: usize) -> Result<Instant, StoreError> {
     record::instant(row.get(column)?)
 }
 
-/// The integer as SQLite keeps it: keys and revisions never reach the 64th bit.
+/// A key or revision as SQLite's signed integer: neither ever reaches 2^63.
 pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).expect("2^63 rows take centuries")
 }
 
-/// A row that is read column by column, in their order.
+/// A row that is read column by column, in order.
 struct Columns<'r, 'stmt> {
     row: &'r Row<'stmt>,
+    /// The next column.
     at: usize,
 }
 
@@ -167,7 +173,7 @@ impl<'r> Columns<'r, '_> {
         Ok(value)
     }
 
-    /// A text that is null when it is empty.
+    /// A text, which is null when it is empty.
     fn text(&mut self) -> Result<String, StoreError> {
         Ok(self.next::<Option<String>>()?.unwrap_or_default())
     }
@@ -180,7 +186,7 @@ impl<'r> Columns<'r, '_> {
         self.next::<Option<i64>>()?.map(record::instant).transpose()
     }
 
-    /// 0 or 1; of other numbers rusqlite makes true.
+    /// A flag, 0 or 1. rusqlite itself would read other numbers as true.
     fn flag(&mut self, what: &str) -> Result<bool, StoreError> {
         match self.next::<i64>()? {
             0 => Ok(false),
@@ -255,7 +261,8 @@ impl<'r> Columns<'r, '_> {
     }
 }
 
-/// Whose first column is its key, a number as the schema wants it, unless it was changed by other hands.
+/// Adds the table and the key of a row to an error. The first column of the row is the key, which
+/// is a number unless another program changed the file.
 pub(super) fn by_key(table: &str, row: &Row<'_>, error: StoreError) -> StoreError {
     let key = row
         .get::<_, i64>(0)
@@ -263,7 +270,7 @@ pub(super) fn by_key(table: &str, row: &Row<'_>, error: StoreError) -> StoreErro
     in_row(table, key, error)
 }
 
-/// The beginning of a row: a fraction of the work of `read`.
+/// Reads the beginning of a row, for a fraction of the work of `read`.
 pub(super) fn read_outline<'r>(
     row: &'r Row<'_>,
 ) -> Result<(AppointmentKey, AppointmentId, Outline<'r>), StoreError> {
@@ -284,12 +291,13 @@ fn outline<'r>(
     Ok((key(row, 0)?, appointment_id(row, 1)?, outline))
 }
 
+/// Reads a whole row.
 pub(super) fn read(row: &Row<'_>) -> Result<Appointment, StoreError> {
     let (key, id, outline) = read_outline(row)?;
     read_rest(row, key, id, &outline)
 }
 
-/// The whole row, of which the beginning was read before.
+/// Reads the rest of a row whose beginning was read before.
 pub(super) fn read_rest(
     row: &Row<'_>,
     key: AppointmentKey,
@@ -333,12 +341,53 @@ fn rest(
     })
 }
 
-/// Null for an empty text, so that partial indexes stay small.
+/// A text as a column: null when it is empty, so that partial indexes stay small.
 fn filled(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
-pub(super) fn write(statement: &mut Statement<'_>, it: &Appointment) -> rusqlite::Result<usize> {
+/// The texts of a person in the order of their columns, without the metadata.
+fn texts(person: &Person) -> [Option<&str>; 8] {
+    let Person {
+        invitee,
+        carried,
+        cancel_reason,
+    } = person;
+    let Invitee {
+        name,
+        email,
+        phone,
+        time_zone,
+    } = invitee;
+    let Carried {
+        note,
+        metadata: _,
+        location,
+    } = carried;
+    let Email { written, key } = email;
+    [
+        filled(name),
+        filled(written),
+        filled(key.as_str()),
+        filled(phone),
+        filled(time_zone),
+        filled(note),
+        filled(location),
+        filled(cancel_reason),
+    ]
+}
+
+/// The metadata as a blob; null where there is none.
+fn metadata_blob(metadata: &BTreeMap<String, String>) -> Option<Vec<u8>> {
+    let entries = metadata.clone();
+    (!entries.is_empty()).then(|| MetadataRecord { entries }.encode_to_vec())
+}
+
+/// Runs an insert or update of a row.
+pub(super) fn write(
+    statement: &mut Statement<'_>,
+    appointment: &Appointment,
+) -> rusqlite::Result<usize> {
     let Appointment {
         id,
         key,
@@ -346,23 +395,7 @@ pub(super) fn write(statement: &mut Statement<'_>, it: &Appointment) -> rusqlite
         occurrence,
         person,
         image,
-    } = it;
-    let Person {
-        invitee,
-        carried,
-        cancel_reason,
-    } = person;
-    let Carried {
-        note,
-        metadata,
-        location,
-    } = carried;
-    let Invitee {
-        name,
-        email,
-        phone,
-        time_zone: invitee_time_zone,
-    } = invitee;
+    } = appointment;
     let Image {
         places: _,
         type_id,
@@ -379,12 +412,16 @@ pub(super) fn write(statement: &mut Statement<'_>, it: &Appointment) -> rusqlite
         update_time,
         revision,
     } = image;
-    let metadata = (!metadata.is_empty()).then(|| {
-        MetadataRecord {
-            entries: metadata.clone(),
-        }
-        .encode_to_vec()
-    });
+    let [
+        name,
+        email,
+        email_key,
+        phone,
+        invitee_zone,
+        note,
+        location,
+        cancel_reason,
+    ] = texts(person);
     statement.execute(params![
         signed(key.0),
         id.0.as_bytes(),
@@ -396,15 +433,15 @@ pub(super) fn write(statement: &mut Statement<'_>, it: &Appointment) -> rusqlite
         create_time.seconds(),
         occurrence.map(|it| it.series.0.into_bytes()),
         occurrence.map(|it| it.original_start.seconds()),
-        filled(name),
-        filled(&email.written),
-        filled(email.key.as_str()),
-        filled(phone),
-        filled(invitee_time_zone),
-        filled(note),
-        metadata,
-        filled(location),
-        filled(cancel_reason),
+        name,
+        email,
+        email_key,
+        phone,
+        invitee_zone,
+        note,
+        metadata_blob(&person.carried.metadata),
+        location,
+        cancel_reason,
         PlacesRecord::new(image).encode_to_vec(),
         &**time_zone,
         local_start.seconds(),

@@ -1,8 +1,9 @@
-//! The events of a change, segment by segment: nobody holds more than one of them.
+//! The events of a change in segments: no reader and no writer holds more than one segment in
+//! memory.
 //!
-//! Most changes are one segment, in their own row. The segments of a larger one say which appointments and calendars may
-//! be in them, so that the others are passed over unread; and of a segment that is read, only the events that are wanted
-//! are made out.
+//! Most changes are one segment, in their own row. Each further segment of a larger change has the
+//! ranges of its appointments and calendars, so that a read passes over the others; and within a
+//! segment only the wanted events are decoded.
 
 use std::ops::ControlFlow;
 
@@ -22,10 +23,12 @@ use bookd_core::ids::{AppointmentKey, Caller, Revision};
 use bookd_core::log::{LogEntry, LogEvent};
 use bookd_core::time::Instant;
 
-/// What an event that was written before its change says of the change before it.
+/// The previous revision in an event that was staged before its change: it stands for the one in
+/// the change's record.
 const STAMPED: Revision = STAMPS.1;
 
-/// What the events of one segment take at most, in bytes, unless it is a single one: a hundred or two of them.
+/// The limit on the events of one segment, in bytes: one or two hundred events. A single larger
+/// event is a segment alone.
 pub(super) const SEGMENT_BYTES_MAX: usize = 32 * 1_024;
 
 /// The columns of a `ChangeRow`.
@@ -48,17 +51,18 @@ pub(super) const STATEMENTS: [&str; 3] = [SELECT_TIME, SELECT_SEGMENTS, SELECT_U
 
 /// A change with its first segment.
 pub(super) struct ChangeRow {
-    /// Without events.
+    /// The entry without its events.
     pub(super) entry: LogEntry,
+    /// The record with the events of the first segment.
     record: ChangeRecord,
-    /// How many events there are, where they are more than the first segment's.
+    /// How many events the change has; none where the first segment has all of them.
     events: Option<u64>,
-    /// Under which number the further segments lie.
+    /// The number under which the further segments lie.
     segments: i64,
 }
 
 impl ChangeRow {
-    /// From a row with `CHANGE_COLUMNS`.
+    /// Reads a row with `CHANGE_COLUMNS`.
     pub(super) fn read(row: &Row<'_>) -> Result<Self, StoreError> {
         Self::of(row).map_err(|error| rows::by_key("changes", row, error))
     }
@@ -75,17 +79,19 @@ impl ChangeRow {
         };
         let record = change_record(row.get(4)?)?;
         let events = row.get::<_, Option<i64>>(5)?;
-        // A number stands where there are more than the first segment's, and none of them was ever 2^32.
-        let is_number =
-            |it: i64| u32::try_from(it).is_ok_and(|it| it as usize > record.events.len());
-        if !events.is_none_or(is_number) {
+        // Only present when above the events of the first segment; no change ever had 2^32 events.
+        let is_possible = |count: i64| {
+            u32::try_from(count).is_ok_and(|count| count as usize > record.events.len())
+        };
+        if !events.is_none_or(is_possible) {
             return Err(damaged("a change"));
         }
         let events = events.map(i64::unsigned_abs);
         let cause: Cause = record.cause()?;
         let segments = match row.get::<_, Option<i64>>(6)? {
             None => signed(revision.0),
-            // Those that were written before the change lie below 0, and none lies in its row.
+            // Staged segments have a negative number, and none of their events is in the row of the
+            // change.
             Some(number) if number < 0 && events.is_some() && record.events.is_empty() => number,
             Some(_) => return Err(damaged("a change")),
         };
@@ -103,7 +109,7 @@ impl ChangeRow {
         })
     }
 
-    /// One of its events.
+    /// Decodes one of the events.
     pub(super) fn event(
         &self,
         connection: &Connection,
@@ -124,14 +130,16 @@ impl ChangeRow {
         Ok(event)
     }
 
-    /// The revision that last touched the appointment, or one of the calendars, before an event that is wanted.
+    /// The revision that last touched the appointment, or one of the calendars, before an event
+    /// that is wanted.
     pub(super) fn previous(
         &self,
         wanted: &WantedEvents<'_>,
         event: &Bytes,
     ) -> Result<Revision, StoreError> {
         match wanted.previous(event)? {
-            // It was written before its change; or nothing was before, and there is nothing in the record either.
+            // The event was staged before its change; or it is the first of the calendar, and the
+            // record has no previous revision either.
             STAMPED if matches!(wanted, WantedEvents::Calendars(_)) => {
                 record::revision(self.record.previous)
             }
@@ -139,8 +147,9 @@ impl ChangeRow {
         }
     }
 
-    /// Hands out the events that are wanted, in order, each with how many come before it in the change, from one of them
-    /// on, until there is a `Break` or no other. When all are wanted, a gap between segments is damage.
+    /// Calls `take` with the wanted events in order, from event number `from` on, each with its
+    /// number in the change, until `take` returns `Break`. When all events are wanted, a gap
+    /// between segments is damage.
     pub(super) fn walk(
         &self,
         connection: &Connection,
@@ -227,11 +236,11 @@ impl KnownRows for Stored<'_> {
     }
 }
 
-/// Which events of a change are wanted.
+/// A filter on the events of a change.
 pub(super) enum WantedEvents<'a> {
-    /// Those that touch such calendars.
+    /// The events that touch calendars of a filter.
     Calendars(&'a CalendarFilter),
-    /// Those of this appointment.
+    /// The events of one appointment.
     Appointment(AppointmentKey),
 }
 
@@ -253,7 +262,8 @@ impl WantedEvents<'_> {
         })
     }
 
-    /// The revision that last touched the appointment, or one of the calendars, before an event that is wanted.
+    /// The revision that last touched the appointment, or one of the calendars, before an event
+    /// that is wanted.
     fn previous(&self, event: &Bytes) -> Result<Revision, StoreError> {
         let EventHead {
             previous,
@@ -270,7 +280,8 @@ impl WantedEvents<'_> {
         record::revision(previous)
     }
 
-    /// The first and last key of appointments, and the first and last id of calendars, between which they are.
+    /// The first and last key of the appointments, and the first and last id of the calendars, that
+    /// wanted events may have.
     fn ranges(&self) -> ((i64, i64), (String, String)) {
         let (all_keys, last) = ((0, i64::MAX), char::MAX);
         match self {
@@ -290,22 +301,26 @@ impl WantedEvents<'_> {
     }
 }
 
-/// The events of one change on their way into segments.
+/// The write of the events of one change into segments.
 pub(super) struct Segments<'a> {
     connection: &'a Connection,
-    /// Under which number they lie: the revision of the change, unless some were written before it.
+    /// The number under which the segments lie: the revision of the change, or a negative one for
+    /// staged segments.
     number: i64,
     bytes_max: usize,
-    /// Once it is full.
+    /// The events of the first segment, once it is full.
     first: Option<Vec<Bytes>>,
-    /// How many events are in segments before the one that is being filled.
+    /// How many events are in segments before the current one.
     count: u64,
+    /// The events of the current segment.
     events: Vec<Bytes>,
+    /// The length of these events in bytes.
     bytes: usize,
 }
 
 impl<'a> Segments<'a> {
-    /// Of this change; segments behind the first are written while events come.
+    /// Begins the segments of this change. Segments after the first are written as soon as they are
+    /// full.
     pub(super) fn new(connection: &'a Connection, revision: Revision, bytes_max: usize) -> Self {
         let (number, events) = (signed(revision.0), Vec::new());
         Self {
@@ -319,8 +334,9 @@ impl<'a> Segments<'a> {
         }
     }
 
-    /// Further ones, behind so many events that lie under this number: none of them is in the row of the change.
-    pub(super) fn behind(
+    /// Continues staged segments after the `count` events that lie under this number. None of these
+    /// is in the row of the change.
+    pub(super) fn continue_staged(
         connection: &'a Connection,
         number: i64,
         count: u64,
@@ -337,7 +353,7 @@ impl<'a> Segments<'a> {
         }
     }
 
-    /// Puts an event behind the others.
+    /// Adds an event after the others.
     pub(super) fn push(&mut self, event: Bytes) -> Result<(), StoreError> {
         if !self.events.is_empty() && self.bytes + event.len() > self.bytes_max {
             self.cut()?;
@@ -347,6 +363,7 @@ impl<'a> Segments<'a> {
         Ok(())
     }
 
+    /// Ends the current segment.
     fn cut(&mut self) -> Result<(), StoreError> {
         let events = std::mem::take(&mut self.events);
         let (first_event, count) = (self.count, events.len() as u64);
@@ -361,7 +378,7 @@ impl<'a> Segments<'a> {
         );
         for event in &events {
             let head = read_head(event)?;
-            // Of a calendar's event it is 0.
+            // The head of a calendar's event has the key 0.
             keys.push(if head.key == 0 {
                 AppointmentKey(0)
             } else {
@@ -384,7 +401,8 @@ impl<'a> Segments<'a> {
         Ok(())
     }
 
-    /// The first segment; and how many events there are in all, where it is not the only one.
+    /// Ends the last segment. Returns the events of the first one, and the number of all events if
+    /// there are more.
     pub(super) fn finish(mut self) -> Result<(Vec<Bytes>, Option<i64>), StoreError> {
         if self.first.is_none() {
             return Ok((self.events, None));
@@ -396,7 +414,7 @@ impl<'a> Segments<'a> {
     }
 }
 
-/// Cuts the changes of files of before schema 5 into segments.
+/// Cuts the changes of a file from before schema 5 into segments.
 pub(super) fn cut_changes(connection: &Connection, bytes_max: usize) -> Result<(), StoreError> {
     let mut select = connection.prepare(SELECT_UNCUT)?;
     let mut update = connection.prepare(UPDATE_CHANGE)?;

@@ -1,4 +1,7 @@
-//! Every page of a database held to its checksum, free ones too; and then what SQLite itself finds wrong.
+//! The check of a whole database: every page against its checksum, free pages included, and then
+//! SQLite's integrity check.
+//!
+//! Pages are read below the VFS, so that a damaged page is counted and does not end the sweep.
 
 use std::collections::HashSet;
 use std::io;
@@ -6,29 +9,29 @@ use std::io;
 use rusqlite::{Connection, ffi};
 
 use super::frames::number;
+use super::header::HEADER_BYTES;
 use super::pages::{Fault, Format, PAGE_BYTES, Verdict, damaged, is_counter, verdict};
-use super::recovery::{Bytes, look};
+use super::recovery::{Bytes, examine};
 use super::vfs::UncheckedFile;
 use crate::store::StoreError;
 
 /// How many pages are read at a time.
 const PAGES_AT_ONCE: u64 = 256;
-/// How many findings are told in words.
+/// How many findings are reported at most.
 const FINDINGS_MAX: usize = 100;
-/// The length of the header, and where it says how many pages there are.
-const HEADER_BYTES: usize = 100;
+/// The byte of the header at which the number of pages begins.
 const PAGE_COUNT_AT: usize = 28;
 
 const SELECT_COUNTER: &str = "select rootpage from sqlite_schema where name = '_litestream_seq'";
 
-/// What was found in the pages of a file.
+/// The result of the check of all pages of a file.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SweptPages {
-    /// How many there are.
+    /// How many pages the file has.
     pub count: u64,
-    /// How many of them have no checksum.
+    /// How many pages have no checksum.
     pub unsummed: u64,
-    /// What is wrong, in words; nothing when the file is sound.
+    /// Each damage found, in words; empty when the file is sound.
     pub findings: Vec<String>,
 }
 
@@ -41,8 +44,8 @@ pub(super) fn format(connection: &Connection) -> Format {
     }
 }
 
-/// The page of Litestream's counter, which it writes without a checksum: for the connection to pass it over. None where it
-/// cannot be found.
+/// Makes a connection pass over the page of Litestream's counter, which Litestream writes without a
+/// checksum. Returns the page; none where there is no counter.
 pub(super) fn pass_over_counter(connection: &Connection) -> Option<u64> {
     let page: i64 = connection
         .query_row(SELECT_COUNTER, [], |row| row.get(0))
@@ -52,9 +55,10 @@ pub(super) fn pass_over_counter(connection: &Connection) -> Option<u64> {
     Some(page)
 }
 
-/// Looks over every page, and has SQLite look at what they make together where each is as it was written.
+/// Checks every page against its checksum, and, if all match, runs SQLite's integrity check.
 pub(super) fn look_over(connection: &Connection) -> Result<SweptPages, StoreError> {
-    // One moment, so that no page is written meanwhile; and the WAL is open. A page 1 that is damaged is told below.
+    // A read transaction, so that no page is written meanwhile and the WAL is open. It fails where
+    // page 1 is damaged, which the sweep reports.
     let _begun = connection.execute_batch("begin; select 1 from sqlite_schema limit 1");
     let counter = pass_over_counter(connection);
     let swept = sweep(connection, counter);
@@ -87,7 +91,7 @@ fn sweep(connection: &Connection, counter: Option<u64>) -> Result<SweptPages, Fa
     database.read(0, &mut header)?;
     let is_summed = Format::of(&header) != Format::Plain;
     let bytes = PAGE_BYTES as u64;
-    // What lies behind its end a transaction that was cut short has left.
+    // Pages beyond the count of the header were left by a transaction that was cut short.
     let count = Some(u64::from(number(&header, PAGE_COUNT_AT))).filter(|it| *it > 0);
     let count = (length / bytes).min(count.unwrap_or(u64::MAX));
     let mut pages = SweptPages {
@@ -114,7 +118,8 @@ fn sweep(connection: &Connection, counter: Option<u64>) -> Result<SweptPages, Fa
                         Some(it) => it,
                         None => in_wal.insert(pages_in_wal(connection)?),
                     };
-                    // A copy of the WAL that was cut short: what is read is in the WAL.
+                    // Left by a copy of the WAL that was cut short: reads of this page are served
+                    // from the WAL.
                     let is_superseded =
                         u32::try_from(page_number).is_ok_and(|it| in_wal.contains(&it));
                     if !is_superseded && pages.findings.len() < FINDINGS_MAX {
@@ -128,7 +133,7 @@ fn sweep(connection: &Connection, counter: Option<u64>) -> Result<SweptPages, Fa
     Ok(pages)
 }
 
-/// The pages that SQLite reads of the WAL and not of the database.
+/// The pages that SQLite reads from the WAL instead of the database.
 fn pages_in_wal(connection: &Connection) -> Result<HashSet<u32>, Fault> {
     let Some(wal) = UncheckedFile::wal(connection) else {
         return Ok(HashSet::new());
@@ -142,7 +147,7 @@ fn pages_in_wal(connection: &Connection) -> Result<HashSet<u32>, Fault> {
         length: 0,
         read: Box::new(|_, _| Err(io::ErrorKind::UnexpectedEof.into())),
     };
-    let content = look(
+    let content = examine(
         &mut Bytes {
             length,
             read: Box::new(read),

@@ -1,4 +1,7 @@
-//! Deletions of calendars that were made while rows of what they cancelled say otherwise: such a row is read as cancelled.
+//! Unsettled deletions of calendars: the change is made, and not all rows of the cancelled
+//! appointments are written yet.
+//!
+//! Such a row is read as cancelled, whatever it contains.
 
 use rusqlite::{Connection, params};
 
@@ -13,7 +16,7 @@ use bookd_core::time::Instant;
 
 const SELECT_UNSETTLED: &str = "select c.id, c.since, d.began, d.revision, d.time \
      from deletions d join calendars c on c.key = d.calendar where d.revision is not null";
-const MAKE_SO: &str =
+const MARK_MADE: &str =
     "update deletions set revision = ?2, time = ?3 where number = ?1 and revision is null";
 
 /// The number under which the segments of a deletion lie.
@@ -21,25 +24,28 @@ pub(super) fn number_of(staged: Staged) -> i64 {
     -signed(staged.number)
 }
 
-/// A deletion that was made, while rows of what it cancelled say otherwise.
-struct Unsettled {
+/// A deletion of which rows are not written yet.
+struct UnsettledDeletion {
     calendar: CalendarId,
+    /// The revision that created the calendar.
     since: Revision,
+    /// When the deletion began: appointments that end later are cancelled.
     began: Instant,
+    /// Time and revision of the change.
     stamps: (Instant, Revision),
 }
 
-/// Those there are: none, nearly always.
-pub(super) struct Deletions(Vec<Unsettled>);
+/// The unsettled deletions; nearly always none.
+pub(super) struct Deletions(Vec<UnsettledDeletion>);
 
 impl Deletions {
-    /// As of the transaction that is open.
+    /// Reads them within the open transaction.
     pub(super) fn unsettled(connection: &Connection) -> Result<Self, StoreError> {
         let mut statement = connection.prepare_cached(SELECT_UNSETTLED)?;
         let mut rows = statement.query([])?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
-            found.push(Unsettled {
+            found.push(UnsettledDeletion {
                 calendar: record::calendar_id(
                     row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?,
                 )?,
@@ -55,24 +61,25 @@ impl Deletions {
         self.0.is_empty()
     }
 
-    /// Whether claims on this calendar may not be apart yet though they are of what is over.
-    pub(super) fn is_of(&self, place: &Place) -> bool {
+    /// Whether the calendar of this place has an unsettled deletion: claims of its cancelled
+    /// appointments may still lie with those of the future.
+    pub(super) fn covers(&self, place: &Place) -> bool {
         self.0
             .iter()
             .any(|it| it.calendar == place.calendar && it.since == place.since)
     }
 
-    /// The appointment as it is shown, of which this is the row.
-    pub(super) fn show(&self, it: Appointment) -> Appointment {
-        match self.0.iter().find(|deletion| deletion.cancels(&it)) {
-            Some(deletion) => cancelled_with_calendar(&it, deletion.stamps),
-            None => it,
+    /// The appointment of a row: cancelled, if an unsettled deletion cancels it.
+    pub(super) fn show(&self, row: Appointment) -> Appointment {
+        match self.0.iter().find(|deletion| deletion.cancels(&row)) {
+            Some(deletion) => cancelled_with_calendar(&row, deletion.stamps),
+            None => row,
         }
     }
 }
 
-impl Unsettled {
-    /// Whether the row is of before the deletion, and cancelled by it.
+impl UnsettledDeletion {
+    /// Whether the row is older than the deletion and the deletion cancels it.
     fn cancels(&self, row: &Appointment) -> bool {
         row.places[0].calendar == self.calendar
             && row.places[0].since == self.since
@@ -81,13 +88,13 @@ impl Unsettled {
     }
 }
 
-/// The change that staged events wait for is made, by the transaction that is open.
-pub(super) fn make_so(
+/// Notes, in the open transaction, that the change for which events were staged is made.
+pub(super) fn mark_made(
     connection: &Connection,
     staged: Staged,
     change: &Change,
 ) -> Result<(), StoreError> {
-    let mut update = connection.prepare_cached(MAKE_SO)?;
+    let mut update = connection.prepare_cached(MARK_MADE)?;
     match update.execute(params![
         number_of(staged),
         signed(change.revision.0),

@@ -1,7 +1,8 @@
-//! What the rows of an older file lack, worked out from what is in it: sessions, original starts, claims under ids
-//! that were used again, versions of calendars that were deleted, the keys of addresses, and the segments of large
-//! changes. Done once, in one transaction, before anything is read; the note that
-//! it was is part of it.
+//! The upgrade of an older file: content that its rows lack is computed from the rest.
+//!
+//! Older rows lack sessions, original starts, claims and versions of calendars whose ids were used
+//! again, keys of addresses, and the segments of large changes. The upgrade happens once, in one
+//! transaction, before anything is read; the note that it happened is in the same transaction.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -20,12 +21,12 @@ use bookd_core::time::Instant;
 
 const SELECT_META: &str = "select value from meta where name = ?1";
 const PUT_META: &str = "insert into meta (name, value) values (?1, ?2) on conflict (name) do update set value = excluded.value";
-/// The schema whose rows are whole.
+/// The version of the rows, in `meta`.
 const ROWS: &str = "rows";
 const ROWS_WHOLE: i64 = 5;
-/// The schema from which on rows have sessions, original starts, and claims under the calendar that they are of.
+/// The version from which on rows have sessions, original starts, and claims on the right calendar.
 const ROWS_WITH_SESSIONS: i64 = 4;
-/// The release of Unicode that folded the keys.
+/// The release of Unicode by which the keys of addresses were folded, in `meta`.
 const UNICODE: &str = "unicode";
 
 /// The first revision at which a session was the same set of places.
@@ -34,13 +35,14 @@ const SELECT_LAST: &str = "select coalesce(max(revision), 0) from changes";
 
 const SELECT_ADDRESSES: &str = "select key, invitee_email, email_key from appointments where invitee_email is not null and key > ?1 order by key limit ?2";
 const UPDATE_EMAIL_KEY: &str = "update appointments set email_key = ?2 where key = ?1";
-/// What takes time: HELD, PENDING, CONFIRMED, NO_SHOW, COMPLETED, but for requests that do not and what has run out.
+/// The appointments that take time: HELD, PENDING, CONFIRMED, NO_SHOW and COMPLETED, except
+/// requests that do not block and holds and requests that have expired.
 const SELECT_ACTIVE: &str = "select start, type_id, duration, places, key from appointments \
      where state in (1, 2, 3, 7, 8) and blocks \
      and (expire_time is null or expire_time > coalesce((select time from changes order by revision desc limit 1), 0)) order by start, key";
 const UPDATE_SESSION: &str = "update appointments set session = ?2 where key = ?1";
 const SELECT_OCCURRENCES: &str = "select key, start, sequence, revision from appointments where series is not null and key > ?1 order by key limit ?2";
-/// The calendars whose id others had, too.
+/// The calendars whose id another calendar had, too.
 const SELECT_BEARERS: &str = "select id, since, key from calendars \
      where id in (select id from calendars group by id having count(*) > 1)";
 const SELECT_CLAIMS: &str = "select distinct a.key, a.id, a.start, a.state in (4, 5, 6), a.duration, a.places \
@@ -56,14 +58,14 @@ const INSERT_CLAIM: &str =
     "insert into claims (calendar, is_over, start, id, key) values (?1, ?2, ?3, ?4, ?5)";
 const UPDATE_ORIGINAL_START: &str = "update appointments set original_start = ?2 where key = ?1";
 
-/// The calendars that an appointment takes, each with the revision at which it came to be.
+/// The calendars of an appointment, each with the revision that created it.
 type Set = BTreeSet<(String, u64)>;
 
 /// How many rows are in memory at a time.
 const PAGE: i64 = 10_000;
 
-/// Brings the rows along, where they are older than this binary.
-pub(super) fn bring_along(
+/// Upgrades the rows, where they are older than this binary.
+pub(super) fn upgrade_rows(
     connection: &mut Connection,
     segment_bytes_max: usize,
 ) -> Result<(), StoreError> {
@@ -110,7 +112,7 @@ pub(super) fn bring_along(
     Ok(())
 }
 
-/// Folds every address anew.
+/// Folds the key of every address again.
 fn fold_addresses(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     let mut select = transaction.prepare(SELECT_ADDRESSES)?;
     let mut update = transaction.prepare(UPDATE_EMAIL_KEY)?;
@@ -139,7 +141,7 @@ fn fold_addresses(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     }
 }
 
-/// A column with the places of an appointment.
+/// Reads a column with the places of an appointment.
 pub(super) fn places(
     row: &Row<'_>,
     column: usize,
@@ -153,8 +155,9 @@ pub(super) fn places(
     places.read(record::instant(start)?, record::duration(minutes)?)
 }
 
-/// Puts the claims of appointments under the calendar that they are of. Before schema 4 what was moved or cancelled after
-/// another calendar took the id was written under that one, and stayed under its own as it was.
+/// Moves claims to the calendar of their appointment. Before schema 4 an appointment that was moved
+/// or cancelled after another calendar took the id of its calendar was written as a claim on that
+/// other calendar, and its claim on its own calendar stayed unchanged.
 fn mend_claims(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     let mut select = transaction.prepare(SELECT_BEARERS)?;
     let row = |row: &Row<'_>| {
@@ -196,8 +199,9 @@ fn mend_claims(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Brings the versions of calendars that bear or bore an id of a deleted one up to the last change that touched them.
-/// Before schema 4 a deletion left the version as it was, and was missing in the history of the id.
+/// Sets the versions of calendars that bear or bore an id of a deleted calendar to the last change
+/// that touched them. Before schema 4 a deletion left the version unchanged, and so was missing in
+/// the history of the id.
 fn mend_versions(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     let mut bearers: HashMap<String, BTreeMap<i64, (i64, i64)>> = HashMap::new();
     let mut select = transaction.prepare(SELECT_OF_DELETED)?;
@@ -231,8 +235,9 @@ fn mend_versions(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Those of one start, type and length that take the same set of calendars are one session; the first of them names it.
-/// Before schema 4 those that took some calendars in common could be: they stay where they are, as two sessions.
+/// Gives appointments their sessions: those of one start, type and length that take the same set of
+/// calendars are one session, named by the first of them. Before schema 4 appointments with only
+/// some calendars in common could be one session: they become separate sessions.
 fn find_sessions(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     let mut select = transaction.prepare(SELECT_ACTIVE)?;
     let mut update = transaction.prepare(UPDATE_SESSION)?;
@@ -259,7 +264,8 @@ fn find_sessions(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// When an occurrence of a series was to begin first: as it does where it was never moved, else as the log says.
+/// Gives the occurrences of series their original starts: the present start of an occurrence that
+/// was never moved, else the start by the log.
 fn find_original_starts(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     let mut select = transaction.prepare(SELECT_OCCURRENCES)?;
     let mut update = transaction.prepare(UPDATE_ORIGINAL_START)?;

@@ -1,4 +1,6 @@
-//! Walks over everything that is in the file, in the order of keys, page by page.
+//! Walks over all appointments in the file, in the order of keys, page by page.
+//!
+//! A walk that continues after the last key of a page misses no row that stays in the file.
 
 use rusqlite::{Connection, params};
 
@@ -15,13 +17,14 @@ pub(super) fn select_appointments() -> String {
     )
 }
 
+/// The next appointments after a key, at most so many.
 pub(super) fn appointments(
     connection: &Connection,
     after: AppointmentKey,
     limit: usize,
 ) -> Result<Vec<Appointment>, StoreError> {
     let mut statement = connection.prepare_cached(&select_appointments())?;
-    // No key is below 1, but what cannot be is not passed over.
+    // No valid key is below 1, but damaged rows must not be passed over.
     let first = if after == AppointmentKey::default() {
         i64::MIN
     } else {

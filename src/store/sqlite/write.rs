@@ -1,22 +1,18 @@
-//! The commit: one transaction for a batch, and what its errors mean.
+//! The commit of a batch: its changes, rows, claims, remembered requests and calendar versions in
+//! one transaction.
 //!
-//! Until COMMIT every error is undone and certain. COMMIT itself may fail after its frame is in the WAL: then nobody
-//! knows, unless SQLite says that it refused and rolls back.
-
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+//! Each event becomes rows here and nowhere else.
 
 use prost::Message;
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::{Connection, params};
 
-use super::checkpoint::Copied;
 use super::claims::{self, CLAIMS_MAX, ClaimRow};
 use super::log::revision;
-use super::read::{bearer_of, bearers as bearers_of_id};
 use super::rows::{INSERT_APPOINTMENT, UPDATE_APPOINTMENT, UPDATE_IN_PLACE, signed, write};
 use super::segments::Segments;
-use super::unsettled::{make_so, number_of};
-use super::{Known, Sqlite, store_error};
+use super::touched_calendars::{TouchedCalendar, TouchedCalendars};
+use super::unsettled::{mark_made, number_of};
+use super::{KnownCalendar, Sqlite};
 use crate::store::codec::calendar::{PeriodsRecord, ProfileRecord, TypeRecord};
 use crate::store::codec::change::{ChangeRecord, write_event};
 use crate::store::codec::replaced::ReplacedRecord;
@@ -28,7 +24,6 @@ use bookd_core::calendar::{Busy, Profile};
 use bookd_core::change::{Cause, Change, Event};
 use bookd_core::ids::{CalendarId, Caller, Revision};
 use bookd_core::log::LogEvent;
-use bookd_core::time::{Instant, MINUTE};
 
 const INSERT_CHANGE: &str = "insert into changes (revision, time, record, caller, replaced, events, segments) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 const RESET_REQUESTS: &str = "update requests set time = ?1 where time > ?1";
@@ -54,52 +49,11 @@ const PUT_BUSY: &str = "insert into busy (calendar, source, periods) values (?1,
      on conflict (calendar, source) do update set periods = excluded.periods";
 const DELETE_BUSY: &str = "delete from busy where calendar = ?1 and source = ?2";
 
-/// Runs a statement without parameters, which is parsed once and not at each commit.
-fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
-    connection.prepare_cached(statement)?.execute([]).map(drop)
-}
-
-/// A WAL that cannot be copied because it is damaged has what is nowhere else: whatever a batch has to do with that, the
-/// writer must not go on.
-fn must_stop(error: CommitError) -> CommitError {
-    CommitError::Unknown(error.into_store_error())
-}
-
 impl Sqlite {
-    /// Makes a batch durable.
+    /// Makes a batch durable. Errors: `Refused` when nothing of it happened, `Unknown` when it may
+    /// have.
     pub(super) fn write(&mut self, batch: &CommitBatch<'_>) -> Result<(), CommitError> {
-        self.with_room(|it| it.write_once(batch))
-    }
-
-    /// Writes. On a full disk room is made once: by the WAL, which is copied and begins anew, and then by the reserve, where
-    /// that is not enough.
-    pub(super) fn with_room<T: PartialEq>(
-        &mut self,
-        mut write: impl FnMut(&mut Self) -> Result<T, CommitError>,
-    ) -> Result<T, CommitError> {
-        const FULL: CommitError = CommitError::Refused(StoreError::Full);
-        let mut written = write(self);
-        if written == Err(FULL) && self.reserve.note_full() {
-            let copied = self
-                .checkpoints
-                .give_back_room(&self.connection)
-                .map_err(must_stop)?;
-            if copied == Copied::Whole {
-                written = write(self);
-            }
-            if written == Err(FULL) && self.reserve.give_up() {
-                self.checkpoints
-                    .give_back_room(&self.connection)
-                    .map_err(must_stop)?;
-                written = write(self);
-            }
-            // Who reads now does not read for ever.
-            self.reserve
-                .note_hopeless(written == Err(FULL) && copied != Copied::InUse);
-        } else if written.is_ok() {
-            self.reserve.note_hopeless(false);
-        }
-        written
+        self.retry_when_full(|store| store.write_once(batch))
     }
 
     fn write_once(&mut self, batch: &CommitBatch<'_>) -> Result<(), CommitError> {
@@ -114,92 +68,37 @@ impl Sqlite {
         }
         let segment_bytes_max = self.segment_bytes_max;
         let touched = self.transaction(|connection, known| {
-            let (touched, claims) = (HashMap::new(), Vec::new());
             let mut writing = WriteTransaction {
                 connection,
-                known,
                 segment_bytes_max,
-                touched,
-                claims,
+                calendars: TouchedCalendars::new(connection, known),
+                claims: Vec::new(),
             };
             writing.batch(batch)?;
-            Ok(writing.touched)
+            Ok(writing.calendars.into_newest().collect::<Vec<_>>())
         })?;
-        for (id, bearers) in touched {
-            match bearers[0] {
-                Touching {
-                    known,
-                    is_loaded: true,
-                } => drop(self.known.insert(id, known)),
-                Touching {
-                    is_loaded: false, ..
-                } => drop(self.known.remove(&id)),
+        for (id, TouchedCalendar { known, is_loaded }) in touched {
+            if is_loaded {
+                self.known.insert(id, known);
+            } else {
+                self.known.remove(&id);
             }
         }
         Ok(())
     }
-
-    /// Does some work that happens whole or not at all.
-    pub(super) fn transaction<T>(
-        &mut self,
-        work: impl FnOnce(&Connection, &HashMap<CalendarId, Known>) -> Result<T, StoreError>,
-    ) -> Result<T, CommitError> {
-        run(&self.connection, "begin immediate").map_err(|error| store_error(&error))?;
-        let done = work(&self.connection, &self.known).map_err(|error| self.roll_back(error))?;
-        run(&self.connection, "commit").map_err(|error| self.commit_failed(&error))?;
-        Ok(done)
-    }
-
-    /// What happened before COMMIT is undone for certain.
-    fn roll_back(&self, error: StoreError) -> CommitError {
-        match run(&self.connection, "rollback") {
-            Ok(()) => CommitError::Refused(error),
-            // SQLite has rolled back by itself, as it does when the disk is full.
-            Err(_) if self.connection.is_autocommit() => CommitError::Refused(error),
-            Err(_) => CommitError::Unknown(error),
-        }
-    }
-
-    fn commit_failed(&self, error: &rusqlite::Error) -> CommitError {
-        let said = store_error(error);
-        let is_refusal = matches!(
-            error.sqlite_error_code(),
-            Some(
-                ErrorCode::DiskFull
-                    | ErrorCode::ReadOnly
-                    | ErrorCode::DatabaseBusy
-                    | ErrorCode::DatabaseLocked
-            )
-        );
-        if is_refusal {
-            self.roll_back(said)
-        } else {
-            CommitError::Unknown(said)
-        }
-    }
 }
 
-/// A transaction under way.
+/// The write of a batch within the open transaction.
 struct WriteTransaction<'a> {
     connection: &'a Connection,
-    known: &'a HashMap<CalendarId, Known>,
     segment_bytes_max: usize,
-    /// By id, the newest that bears it first: that one is the id's own, whatever is deleted; the others still have claims.
-    touched: HashMap<CalendarId, Vec<Touching>>,
-    /// Claims that are to be written, in the order of the events: see `claims::write`.
+    calendars: TouchedCalendars<'a>,
+    /// Claims to be written by `claims::write`, in the order of the events.
     claims: Vec<ClaimRow>,
 }
 
-/// A calendar that the transaction touches.
-#[derive(Clone, Copy)]
-struct Touching {
-    /// What is known of it once it is committed.
-    known: Known,
-    /// Whether the writer has it in memory then.
-    is_loaded: bool,
-}
-
 impl WriteTransaction<'_> {
+    /// Writes everything of the batch.
     fn batch(&mut self, batch: &CommitBatch<'_>) -> Result<(), StoreError> {
         if let Some(first) = batch.changes.first() {
             let last = revision(self.connection)?;
@@ -218,7 +117,7 @@ impl WriteTransaction<'_> {
             self.request(request)?;
         }
         let mut touch = self.connection.prepare_cached(TOUCH_CALENDAR)?;
-        for Touching { known, .. } in self.touched.values().flatten() {
+        for known in self.calendars.all() {
             touch.execute(params![
                 known.key,
                 signed(known.version.0),
@@ -228,6 +127,7 @@ impl WriteTransaction<'_> {
         Ok(())
     }
 
+    /// Writes a change: the rows of its events, and its entry in the log.
     fn change(&mut self, change: &Change) -> Result<(), StoreError> {
         for event in &change.events {
             self.event(event, change)?;
@@ -238,9 +138,9 @@ impl WriteTransaction<'_> {
         let (staged, mut previous) = (change.staged(), Revision(0));
         let mut segments = match staged {
             Some((calendar, staged)) => {
-                make_so(self.connection, staged, change)?;
-                previous = self.newest(calendar)?.known.version;
-                Segments::behind(
+                mark_made(self.connection, staged, change)?;
+                previous = self.calendars.version(calendar)?;
+                Segments::continue_staged(
                     self.connection,
                     number_of(staged),
                     staged.events,
@@ -252,7 +152,7 @@ impl WriteTransaction<'_> {
         for event in &change.events {
             let mut fault = None;
             let event = LogEvent::new(event, |id| {
-                let touched = self.touch(id, change.revision);
+                let touched = self.calendars.touch(id, change.revision);
                 touched.unwrap_or_else(|error| {
                     fault = Some(error);
                     Revision(0)
@@ -274,11 +174,12 @@ impl WriteTransaction<'_> {
         ])?;
         for event in &change.events {
             if let Event::CalendarDeleted { calendar, .. } = event {
-                self.newest(calendar)?.is_loaded = false;
+                self.calendars.unload(calendar)?;
             }
         }
         if change.cause == Cause::ClockReset {
-            // What was remembered by the wrong clock is forgotten in time; how old changes count says the log.
+            // Requests remembered under the wrong clock are forgotten in time this way; `log::ages`
+            // treats the changes.
             self.connection
                 .execute(RESET_REQUESTS, [change.time.seconds()])?;
             self.connection
@@ -287,7 +188,7 @@ impl WriteTransaction<'_> {
         Ok(())
     }
 
-    /// The number of who sends a change; none of nobody.
+    /// The number of the caller of a change, who gets one if new; none for an anonymous caller.
     fn principal(&self, caller: &Caller) -> Result<Option<i64>, StoreError> {
         if *caller == Caller::default() {
             return Ok(None);
@@ -302,56 +203,7 @@ impl WriteTransaction<'_> {
         ))
     }
 
-    /// Notes that a change touched a calendar; answers the revision that did so before. What happens to an appointment of
-    /// one that was deleted is in the history of its id, which is that of the newest that bears it.
-    fn touch(&mut self, id: &CalendarId, revision: Revision) -> Result<Revision, StoreError> {
-        let known = &mut self.newest(id)?.known;
-        Ok(std::mem::replace(&mut known.version, revision))
-    }
-
-    /// The calendars that bear or bore an id and are touched, the newest first; that one is among them.
-    fn bearers(&mut self, id: &CalendarId) -> Result<&mut Vec<Touching>, StoreError> {
-        Ok(match self.touched.entry(id.clone()) {
-            Entry::Occupied(bearers) => bearers.into_mut(),
-            Entry::Vacant(bearers) => {
-                let newest = match self.known.get(id) {
-                    Some(known) => Touching {
-                        known: *known,
-                        is_loaded: true,
-                    },
-                    None => Touching::unloaded(bearers_of_id(self.connection, id, 1)?.pop(), id)?,
-                };
-                bearers.insert(vec![newest])
-            }
-        })
-    }
-
-    /// The newest calendar that bears an id, or bore it until it was deleted.
-    fn newest(&mut self, id: &CalendarId) -> Result<&mut Touching, StoreError> {
-        Ok(&mut self.bearers(id)?[0])
-    }
-
-    /// The calendar that a place of an appointment is of: the one that bore the id then.
-    fn calendar_of(&mut self, place: &Place) -> Result<&mut Touching, StoreError> {
-        let connection = self.connection;
-        let bearers = self.bearers(&place.calendar)?;
-        let at = match bearers.iter().position(|it| it.known.since == place.since) {
-            Some(at) => at,
-            None => {
-                bearers.push(Touching::unloaded(
-                    bearer_of(connection, place)?,
-                    &place.calendar,
-                )?);
-                bearers.len() - 1
-            }
-        };
-        Ok(&mut bearers[at])
-    }
-
-    fn key(&mut self, id: &CalendarId) -> Result<i64, StoreError> {
-        Ok(self.newest(id)?.known.key)
-    }
-
+    /// Writes the rows of an event.
     fn event(&mut self, event: &Event, change: &Change) -> Result<(), StoreError> {
         match event {
             Event::CalendarCreated {
@@ -369,12 +221,20 @@ impl WriteTransaction<'_> {
                 let mut update = self.connection.prepare_cached(UPDATE_CALENDAR)?;
                 let profile = ProfileRecord::new(profile).encode_to_vec();
                 let (time, revision) = (stamps.update_time.seconds(), signed(stamps.revision.0));
-                update.execute(params![self.key(calendar)?, time, revision, profile])?;
+                update.execute(params![
+                    self.calendars.key(calendar)?,
+                    time,
+                    revision,
+                    profile
+                ])?;
                 Ok(())
             }
             Event::CalendarDeleted { calendar, .. } => {
                 let mut delete = self.connection.prepare_cached(DELETE_CALENDAR)?;
-                delete.execute(params![self.key(calendar)?, change.time.seconds()])?;
+                delete.execute(params![
+                    self.calendars.key(calendar)?,
+                    change.time.seconds()
+                ])?;
                 Ok(())
             }
             Event::TypePut {
@@ -382,7 +242,7 @@ impl WriteTransaction<'_> {
                 appointment_type,
                 ..
             } => {
-                let key = self.key(calendar)?;
+                let key = self.calendars.key(calendar)?;
                 self.put_type(key, appointment_type)
             }
             Event::TypeDeleted {
@@ -391,7 +251,7 @@ impl WriteTransaction<'_> {
                 last,
             } => {
                 let mut delete = self.connection.prepare_cached(DELETE_TYPE)?;
-                let (key, time) = (self.key(calendar)?, change.time.seconds());
+                let (key, time) = (self.calendars.key(calendar)?, change.time.seconds());
                 delete.execute(params![key, type_id.as_str(), time, last.is_some()])?;
                 Ok(())
             }
@@ -400,7 +260,7 @@ impl WriteTransaction<'_> {
                 source,
                 busy,
             } => {
-                let key = self.key(calendar)?;
+                let key = self.calendars.key(calendar)?;
                 self.put_busy(key, source, busy)
             }
             Event::Appointment { before, after, .. } => self.appointment(before.as_deref(), after),
@@ -424,29 +284,23 @@ impl WriteTransaction<'_> {
             signed(stamps.revision.0),
             ProfileRecord::new(profile).encode_to_vec(),
         ])?;
-        let known = Known {
+        let known = KnownCalendar {
             key,
             since: revision,
             version: Revision(0),
             reach_minutes: 0,
         };
-        self.touched.entry(id.clone()).or_default().insert(
-            0,
-            Touching {
-                known,
-                is_loaded: true,
-            },
-        );
+        self.calendars.add_new(id, known);
         types.iter().try_for_each(|it| self.put_type(key, it))
     }
 
-    fn put_type(&self, calendar: i64, it: &AppointmentType) -> Result<(), StoreError> {
+    fn put_type(&self, calendar: i64, defined: &AppointmentType) -> Result<(), StoreError> {
         let mut put = self.connection.prepare_cached(PUT_TYPE)?;
         put.execute(params![
             calendar,
-            it.number.0,
-            it.id.as_str(),
-            TypeRecord::new(it).encode_to_vec()
+            defined.number.0,
+            defined.id.as_str(),
+            TypeRecord::new(defined).encode_to_vec()
         ])?;
         Ok(())
     }
@@ -467,18 +321,19 @@ impl WriteTransaction<'_> {
         Ok(())
     }
 
+    /// Writes the row of an appointment, and collects its claims where they change.
     fn appointment(
         &mut self,
         before: Option<&Appointment>,
         after: &Appointment,
     ) -> Result<(), StoreError> {
-        let is_indexed_alike = |before: &Appointment| {
+        let keeps_indexes = |before: &Appointment| {
             before.start == after.start
                 && before.person.invitee.email.key == after.person.invitee.email.key
         };
         let sql = match before {
             None => &*INSERT_APPOINTMENT,
-            Some(before) if is_indexed_alike(before) => &*UPDATE_IN_PLACE,
+            Some(before) if keeps_indexes(before) => &*UPDATE_IN_PLACE,
             Some(_) => &*UPDATE_APPOINTMENT,
         };
         write(&mut *self.connection.prepare_cached(sql)?, after)?;
@@ -492,11 +347,11 @@ impl WriteTransaction<'_> {
         };
         let is_in_place = before.is_some_and(|it| claims(it) == claims(after));
         if is_in_place {
-            // Not even then is it as long as it was.
+            // The claims stay as rows; their ends may have moved.
             return after
                 .places
                 .iter()
-                .try_for_each(|place| self.claimed(place, after.start).map(drop));
+                .try_for_each(|place| self.calendars.claim(place, after.start).map(drop));
         }
         let claim = |calendar, it: &Appointment, key| {
             let (is_over, start, id) =
@@ -513,22 +368,15 @@ impl WriteTransaction<'_> {
             .iter()
             .flat_map(|before| before.places.iter().map(move |place| (before, place)))
         {
-            let calendar = self.calendar_of(place)?.known.key;
+            let calendar = self.calendars.key_of_place(place)?;
             self.claims.push(claim(calendar, before, None));
         }
         for place in &after.places {
-            let calendar = self.claimed(place, after.start)?;
+            let calendar = self.calendars.claim(place, after.start)?;
             self.claims
                 .push(claim(calendar, after, Some(signed(after.key.0))));
         }
         Ok(())
-    }
-
-    /// Notes how far a claim reaches beyond the start by which it is found; answers the key of its calendar.
-    fn claimed(&mut self, place: &Place, start: Instant) -> Result<i64, StoreError> {
-        let known = &mut self.calendar_of(place)?.known;
-        known.reach_minutes = known.reach_minutes.max(reach_minutes(place, start));
-        Ok(known.key)
     }
 
     fn request(&self, request: &RequestRecord) -> Result<(), StoreError> {
@@ -551,25 +399,4 @@ impl WriteTransaction<'_> {
         ])?;
         Ok(())
     }
-}
-
-impl Touching {
-    /// One that the writer does not have in memory.
-    fn unloaded(found: Option<Known>, id: &CalendarId) -> Result<Self, StoreError> {
-        let missing = || {
-            StoreError::Damaged(format!(
-                "calendar {id}, which an appointment is of, is not there"
-            ))
-        };
-        Ok(Self {
-            known: found.ok_or_else(missing)?,
-            is_loaded: false,
-        })
-    }
-}
-
-/// How far a claim reaches beyond the start by which it is found; 0 for one that ends before.
-pub(super) fn reach_minutes(place: &Place, start: Instant) -> u32 {
-    let seconds = place.padded().end.since(start).max(0);
-    u32::try_from(seconds / MINUTE).expect("a claim is shorter than 32 bits of minutes")
 }

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bookd::clock::{Clock, SystemClock};
+use bookd::failpoints::Failpoint;
 use bookd::open_store::open_sqlite;
-use bookd::sabotage::DeathMoment;
 use bookd::store::ZoneLookup;
 use bookd::zones::Zones;
 use tokio::sync::mpsc;
@@ -45,7 +45,7 @@ const SIGKILL: i32 = 9;
 #[derive(Clone, Copy, Debug)]
 enum End {
     /// By itself, when it has reached this moment so many times.
-    At(DeathMoment, u64),
+    At(Failpoint, u64),
     /// By SIGKILL, after so many answers.
     Killed(u64),
     /// By SIGKILL, after so many answers, a SIGSTOP and a SIGCONT.
@@ -57,12 +57,12 @@ enum End {
 fn end(chance: &mut Chance) -> End {
     let times = 1 + chance.below(20);
     match chance.below(9) {
-        0 | 1 => End::At(DeathMoment::BeforeCommit, times),
-        2 | 3 => End::At(DeathMoment::AfterCommit, times),
-        4 => End::At(DeathMoment::BeforeAnswer, times),
+        0 | 1 => End::At(Failpoint::BeforeCommit, times),
+        2 | 3 => End::At(Failpoint::AfterCommit, times),
+        4 => End::At(Failpoint::BeforeAnswer, times),
         5 => End::Frozen(times),
         6 => End::Terminated(times),
-        7 => End::At(DeathMoment::Checkpoint, 1 + times / 4),
+        7 => End::At(Failpoint::Checkpoint, 1 + times / 4),
         _ => End::Killed(times),
     }
 }
@@ -225,7 +225,7 @@ async fn ends(process: Process, end: End, is_gone: bool) {
         End::At(moment, times) => {
             assert_eq!(
                 moment,
-                DeathMoment::Checkpoint,
+                Failpoint::Checkpoint,
                 "the moment was reached fewer than {times} times"
             )
         }
@@ -393,7 +393,7 @@ async fn a_process_that_dies_while_it_makes_its_file_leaves_one_that_opens() {
         let output = dying
             .env(
                 "BOOKD_DIE_AT",
-                format!("{:?}:{times}", DeathMoment::Migration),
+                format!("{:?}:{times}", Failpoint::Migration),
             )
             .output()
             .unwrap();
@@ -423,10 +423,7 @@ fn a_process_that_dies_while_it_brings_an_older_file_up_leaves_all_that_was_in_i
                 .current_dir(folder.path());
             command.env("BOOKD_DIE_AT", die_at).output().unwrap()
         };
-        let died = run(
-            &["export"],
-            &format!("{:?}:{times}", DeathMoment::Migration),
-        );
+        let died = run(&["export"], &format!("{:?}:{times}", Failpoint::Migration));
         assert_eq!(
             died.status.signal(),
             Some(SIGABRT),

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use bookd::store::sqlite::Room;
+use bookd::store::sqlite::DiskSpace;
 
 use super::disk::{State, lock};
 
@@ -34,7 +34,7 @@ impl MemoryDiskSpace {
     }
 }
 
-impl Room for MemoryDiskSpace {
+impl DiskSpace for MemoryDiskSpace {
     fn free_bytes(&self) -> Option<u64> {
         lock(&self.state).free().map(|bytes| bytes as u64)
     }

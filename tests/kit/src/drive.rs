@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use bookd::store::sqlite::{Drive, Room};
+use bookd::store::sqlite::{DiskSpace, Drive};
 use rusqlite::ffi;
 
 use super::disk::{Code, Disk};
@@ -53,7 +53,7 @@ impl Drive for Disk {
         state.sync(&name).map_err(io_error)
     }
 
-    fn room(&self) -> Box<dyn Room> {
+    fn space(&self) -> Box<dyn DiskSpace> {
         Box::new(MemoryDiskSpace::new(Arc::clone(&self.state), self.file()))
     }
 }

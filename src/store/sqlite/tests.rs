@@ -1,7 +1,7 @@
-//! Tests that need the store's own statements and connection: every plan has an index, and a disk that is full
-//! or cannot be written is survived.
+//! Tests that need the store's own statements and connection: query plans, a full disk, and a
+//! read-only file.
 //!
-//! A plan that scans a table which grows is as wrong as a wrong answer.
+//! A plan that scans a growing table is as wrong as a wrong answer.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ fn open(folder: &TempDir) -> Sqlite {
     Sqlite::open(&folder.path().join("bookd.db"), zones, 1).unwrap()
 }
 
-/// Makes a calendar whose row has so many bytes.
+/// Creates a calendar with a display name of this many bytes.
 fn create(
     sqlite: &mut Sqlite,
     state: &mut State,
@@ -131,7 +131,7 @@ fn a_file_that_cannot_be_written_refuses_the_batch_and_reads_go_on() {
     let folder = TempDir::new().unwrap();
     let (mut sqlite, mut state) = (open(&folder), State::default());
     create(&mut sqlite, &mut state, "ada", 10).unwrap();
-    // What a file without the right to write is to SQLite, and as true for root, whom rights do not bind.
+    // `query_only` fails writes like a file without write permission, and does so for root, too.
     sqlite
         .connection
         .pragma_update(None, "query_only", true)
