@@ -265,7 +265,7 @@ pub enum ClientCommand {
     Watches(WatchCommand),
     /// Call any method with JSON
     #[command(after_help = "Example:\n  bookd call GetCalendar '{\"calendar_id\":\"ada\"}'")]
-    PreparedCall {
+    Call {
         /// The method, such as BookAppointment
         method: String,
         /// The request; `-` reads standard input
@@ -293,7 +293,7 @@ impl ClientCommand {
             Self::Holds(it) => it.method(),
             Self::Lists(it) => it.method(),
             Self::Watches(it) => it.method(),
-            Self::PreparedCall { method, .. } => method,
+            Self::Call { method, .. } => method,
         }
     }
 
@@ -307,7 +307,7 @@ impl ClientCommand {
             Self::Holds(it) => it.request(ask).await,
             Self::Lists(it) => it.request(ask).await,
             Self::Watches(it) => it.request(ask).await,
-            Self::PreparedCall { request, .. } => json_of("the request", &read(request)?),
+            Self::Call { request, .. } => json_of("the request", &read(request)?),
         }
     }
 
@@ -325,7 +325,7 @@ impl ClientCommand {
     pub fn typed(&self, field: &str) -> Option<&'static str> {
         if matches!(
             self,
-            Self::PreparedCall { .. } | Self::Booking(BookingCommand::Batch { .. })
+            Self::Call { .. } | Self::Booking(BookingCommand::Batch { .. })
         ) {
             return None;
         }
@@ -342,7 +342,7 @@ impl ClientCommand {
             Self::Availability(it) => it.pages(),
             Self::Slots(it) => it.pages(),
             Self::Lists(it) => it.pages(),
-            Self::Booking(_) | Self::Holds(_) | Self::Watches(_) | Self::PreparedCall { .. } => {
+            Self::Booking(_) | Self::Holds(_) | Self::Watches(_) | Self::Call { .. } => {
                 None
             }
         }
