@@ -23,10 +23,10 @@ use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::server_info_service_client::ServerInfoServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
+use bookd::service::Service;
 use bookd::zones::Zones;
 use bookd_core::time::{DAY, HOUR};
-use bookd_transport::AdmissionLimits;
-use bookd_transport::ServerLimits;
+use bookd_transport::{AdmissionLimits, Running, ServerLimits};
 use prost::Message;
 use tonic::service::Routes;
 use tonic::transport::Channel;
@@ -191,49 +191,82 @@ async fn refusals(in_flight: usize, channels: &[Channel], first: i64) -> Measure
     .await
 }
 
+/// The servers that are measured.
+struct Servers {
+    service: Service,
+    /// Lets no call in, except some of each connection.
+    full: Service,
+    echo: Running,
+}
+
+impl Servers {
+    async fn start(folder: &Path) -> Self {
+        let service = start(
+            &folder.join("bookd.db"),
+            Zones::bundled(),
+            ServerLimits::default(),
+        )
+        .await;
+        // Admission lets some calls of each connection in all the same. They are refused as well,
+        // because this service has no calendars.
+        let admission = AdmissionLimits {
+            calls_max: 0,
+            ..AdmissionLimits::default()
+        };
+        let full = start(
+            &folder.join("full.db"),
+            Zones::bundled(),
+            ServerLimits {
+                admission,
+                ..ServerLimits::default()
+            },
+        )
+        .await;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let routes = Routes::new(Echo);
+        let echo = bookd_transport::start(
+            listener,
+            ServerLimits::default(),
+            two_workers(),
+            move |_| stack::alone(routes.clone()),
+        )
+        .unwrap();
+        Self {
+            service,
+            full,
+            echo,
+        }
+    }
+
+    async fn stop(self) {
+        self.echo.shutdown(Duration::from_secs(1)).await;
+        self.full.stop(Duration::from_secs(1)).await;
+        self.service.stop(Duration::from_secs(1)).await;
+    }
+}
+
 async fn measure(folder: &Path) {
-    let service = start(
-        &folder.join("bookd.db"),
-        Zones::bundled(),
-        ServerLimits::default(),
-    )
-    .await;
-    // Of each connection some calls are let in all the same: what is asked there is nothing.
-    let admission = AdmissionLimits {
-        calls_max: 0,
-        ..AdmissionLimits::default()
-    };
-    let full = start(
-        &folder.join("full.db"),
-        Zones::bundled(),
-        ServerLimits {
-            admission,
-            ..ServerLimits::default()
-        },
-    )
-    .await;
-    let echo_listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let routes = Routes::new(Echo);
-    let echo = bookd_transport::start(
-        echo_listener,
-        ServerLimits::default(),
-        two_workers(),
-        move |_| stack::alone(routes.clone()),
-    )
-    .unwrap();
-    let channels = connections(service.local_addr(), CONNECTIONS).await;
+    let servers = Servers::start(folder).await;
+    let channels = connections(servers.service.local_addr(), CONNECTIONS).await;
     for number in 0..CALENDARS {
         open(&channels[0], format!("calendar-{number}")).await;
     }
-    let mut first = tomorrow();
+    let first = tomorrow();
     // On the last of the days that are booked next, which they do not reach.
     let size = size_of_booking(&channels[0], first + (DAYS - 1) * DAY).await;
     let asked = Asked {
         service: channels,
-        echo: connections(echo.local_addr(), CONNECTIONS).await,
-        full: connections(full.local_addr(), CONNECTIONS).await,
+        echo: connections(servers.echo.local_addr(), CONNECTIONS).await,
+        full: connections(servers.full.local_addr(), CONNECTIONS).await,
         size,
     };
+    measure_rounds(folder, &asked, first).await;
+    tell_end(&asked.service[0]).await;
+    drop(asked);
+    servers.stop().await;
+}
+
+async fn measure_rounds(folder: &Path, asked: &Asked, mut first: i64) {
     let (mut rounds, mut waits, mut fsyncs) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let fsync = fsync_rate(folder).unwrap();
@@ -244,7 +277,7 @@ async fn measure(folder: &Path) {
                     .round(in_flight, first)
                     .await
                     .into_iter()
-                    .map(|(call, it)| (in_flight, call, it)),
+                    .map(|(call, measured)| (in_flight, call, measured)),
             );
             // What is taken stays taken: the next ones book later dates.
             first += DAYS * DAY;
@@ -264,11 +297,6 @@ async fn measure(folder: &Path) {
         "one booking at a time, beyond an echo, in append + fsync: {:.2}",
         Spread::of(waits.into_iter())
     );
-    tell_end(&asked.service[0]).await;
-    drop(asked);
-    echo.shutdown(Duration::from_secs(1)).await;
-    full.stop(Duration::from_secs(1)).await;
-    service.stop(Duration::from_secs(1)).await;
 }
 
 /// Of all rounds, for each number in flight and each call.

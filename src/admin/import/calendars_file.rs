@@ -52,6 +52,16 @@ struct FileReading<'z> {
     position: Position,
 }
 
+/// The members of one calendar of the file.
+struct CalendarMembers<'a> {
+    /// All of them but the appointments.
+    file: CalendarFile,
+    /// The appointments, not read yet.
+    appointments: Vec<&'a RawValue>,
+    /// The paths of the members, and of the items in them, that could not be read.
+    broken: Vec<String>,
+}
+
 /// Reads `{"calendars": [...]}`, whose members these are.
 pub(super) fn calendars<'a>(
     text: &mut Text<'a>,
@@ -106,58 +116,10 @@ impl FileReading<'_> {
         origin: &str,
     ) -> Option<ImportedCalendar> {
         let members: Members<'a> = text.read(piece, origin)?;
-        let mut file = CalendarFile::default();
-        let mut appointments: Vec<&'a RawValue> = Vec::new();
-        let mut broken: Vec<String> = Vec::new();
-        for (key, raw) in members.0 {
-            let path = format!("{origin}.{key}");
-            let raw = raw.get();
-            match key.as_str() {
-                "rules" => {
-                    broken.extend(self.all(text, raw, (&path, "AvailabilityRule"), &mut file.rules))
-                }
-                "overrides" => {
-                    broken.extend(self.all(
-                        text,
-                        raw,
-                        (&path, "AvailabilityOverride"),
-                        &mut file.overrides,
-                    ));
-                }
-                "appointment_types" | "appointmentTypes" => {
-                    broken.extend(self.all(
-                        text,
-                        raw,
-                        (&path, "AppointmentType"),
-                        &mut file.appointment_types,
-                    ));
-                }
-                "last_definitions" => {
-                    broken.extend(self.all(
-                        text,
-                        raw,
-                        (&path, "AppointmentType"),
-                        &mut file.last_definitions,
-                    ));
-                }
-                "deleted_appointment_types" => {
-                    let read = text
-                        .read(raw, &path)
-                        .map(|read| file.deleted_appointment_types = read);
-                    broken.extend(read.is_none().then_some(path));
-                }
-                "busy" => broken.extend(self.busy(text, raw, &path, &mut file)),
-                "appointments" => {
-                    let read = text.read(raw, &path).map(|read| appointments = read);
-                    broken.extend(read.is_none().then_some(path));
-                }
-                _ => broken.extend(self.setting(text, (&key, raw), origin, &mut file.calendar)),
-            }
-        }
+        let read = self.members(text, members, origin);
         text.stands(origin.to_owned(), piece);
-        let read = imported_calendar(self.zones, &file, origin);
-        let mut calendar = match read {
-            Ok(calendar) => broken.is_empty().then_some(calendar),
+        let mut calendar = match imported_calendar(self.zones, &read.file, origin) {
+            Ok(calendar) => read.broken.is_empty().then_some(calendar),
             Err(mut found) => {
                 // A piece that could not be read stands there empty, which needs no second complaint.
                 // A piece without a path of its own is the whole calendar.
@@ -165,21 +127,22 @@ impl FileReading<'_> {
                     path.strip_prefix(origin)
                         .map(|it| it.trim_start_matches('.').to_owned())
                 };
-                let empty: Vec<String> = broken.iter().filter_map(names).collect();
+                let empty: Vec<String> = read.broken.iter().filter_map(names).collect();
                 found.retain(|it| !empty.iter().any(|path| it.field.starts_with(path)));
                 text.all_wrong(piece, origin, found);
                 None
             }
         };
         // What is wrong with the appointments is told even if the calendar is.
+        let settings = &read.file.calendar;
         let zone = self
             .zones
-            .zone(&file.calendar.time_zone)
+            .zone(&settings.time_zone)
             .unwrap_or_else(|_| Arc::new(Zone::utc()));
-        let id = CalendarId::parse(&file.calendar.calendar_id)
+        let id = CalendarId::parse(&settings.calendar_id)
             .or_else(|_| CalendarId::parse("unnamed"))
             .ok()?;
-        for (n, raw) in appointments.into_iter().enumerate() {
+        for (n, raw) in read.appointments.into_iter().enumerate() {
             let read = self.appointment(
                 text,
                 raw.get(),
@@ -195,6 +158,48 @@ impl FileReading<'_> {
             }
         }
         calendar
+    }
+
+    /// Reads all members of a calendar but its appointments, which need its zone and its id.
+    fn members<'a>(
+        &self,
+        text: &mut Text<'a>,
+        members: Members<'a>,
+        origin: &str,
+    ) -> CalendarMembers<'a> {
+        let mut file = CalendarFile::default();
+        let mut appointments: Vec<&'a RawValue> = Vec::new();
+        let mut broken: Vec<String> = Vec::new();
+        for (key, raw) in members.0 {
+            let path = format!("{origin}.{key}");
+            let raw = raw.get();
+            broken.extend(match key.as_str() {
+                "rules" => self.all(text, raw, (&path, "AvailabilityRule"), &mut file.rules),
+                "overrides" => {
+                    let name = (path.as_str(), "AvailabilityOverride");
+                    self.all(text, raw, name, &mut file.overrides)
+                }
+                "appointment_types" | "appointmentTypes" => {
+                    let name = (path.as_str(), "AppointmentType");
+                    self.all(text, raw, name, &mut file.appointment_types)
+                }
+                "last_definitions" => {
+                    let name = (path.as_str(), "AppointmentType");
+                    self.all(text, raw, name, &mut file.last_definitions)
+                }
+                "deleted_appointment_types" => {
+                    plain(text, raw, path, &mut file.deleted_appointment_types)
+                }
+                "busy" => self.busy(text, raw, &path, &mut file),
+                "appointments" => plain(text, raw, path, &mut appointments),
+                _ => Vec::from_iter(self.setting(text, (&key, raw), origin, &mut file.calendar)),
+            });
+        }
+        CalendarMembers {
+            file,
+            appointments,
+            broken,
+        }
     }
 
     fn appointment<'a>(
@@ -325,5 +330,21 @@ impl FileReading<'_> {
             why,
         );
         Some(joined(origin, key))
+    }
+}
+
+/// Reads a member that is no message; answers its path if it could not be read.
+fn plain<'a, T: Deserialize<'a>>(
+    text: &mut Text<'a>,
+    piece: &'a str,
+    path: String,
+    into: &mut T,
+) -> Vec<String> {
+    match text.read(piece, &path) {
+        Some(read) => {
+            *into = read;
+            Vec::new()
+        }
+        None => vec![path],
     }
 }

@@ -3,7 +3,11 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{CallError, LimitArgs, Lookup, PagedList, ReadIn, Safety, guarded, safe};
+use super::PagedList;
+use super::options::{LimitArgs, ReadIn, Safety};
+use super::requests::{guarded, safe};
+use crate::cli::client::CallError;
+use crate::cli::lookup::Lookup;
 use crate::cli::words::{NONE, is_alone, weekly, windows};
 
 /// When a calendar is open.

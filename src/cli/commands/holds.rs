@@ -3,7 +3,10 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{CallError, Lookup, New, Safety, Who, claiming, invitee_over, on, safe};
+use super::options::{New, Safety, Who};
+use super::requests::{claiming, invitee_over, on, safe};
+use crate::cli::client::CallError;
+use crate::cli::lookup::Lookup;
 use crate::cli::words::length;
 
 /// Holds and requests.

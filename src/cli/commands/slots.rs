@@ -3,7 +3,11 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{BookingArgs, CallError, LimitArgs, Lookup, PagedList, ReadIn, asked, first, on};
+use super::PagedList;
+use super::options::{BookingArgs, LimitArgs, ReadIn, first};
+use super::requests::{asked, on};
+use crate::cli::client::CallError;
+use crate::cli::lookup::Lookup;
 
 /// What is free.
 #[derive(Subcommand, Clone, Debug)]

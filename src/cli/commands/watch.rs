@@ -3,7 +3,8 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{BookingArgs, asked, first, on};
+use super::options::{BookingArgs, first};
+use super::requests::{asked, on};
 use crate::cli::client::CallError;
 use crate::cli::lookup::Lookup;
 
