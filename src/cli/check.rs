@@ -1,4 +1,5 @@
-//! `bookd check`: what the look at a whole database that nobody serves has found, as a table or as JSON.
+//! `bookd check`: checks a database that no server uses, and prints the findings as a table or as
+//! JSON.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -40,7 +41,7 @@ fn help() -> String {
     format!("Examples:\n  {}\n\n{exits}", examples.join("\n  "))
 }
 
-/// Runs it; the exit code tells what was found.
+/// Runs the command; its help has the exit codes.
 pub fn run(options: &CheckOptions, is_json: bool) -> Exit {
     match look(&options.store.file(), shown) {
         Ok(examined) => {
@@ -60,6 +61,7 @@ pub fn run(options: &CheckOptions, is_json: bool) -> Exit {
     }
 }
 
+/// What a check examines, for the last column of the table.
 fn about(name: &str) -> &'static str {
     match name {
         "file" => "pages as they were written, and SQLite finds the file sound",

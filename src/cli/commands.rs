@@ -1,4 +1,8 @@
-//! The client commands: words → a method and its request. One file for each service.
+//! The client commands: a method of the contract and the request that the arguments make. One file
+//! for each service.
+//!
+//! A command has exactly one method. It may call the server before, to read what its request
+//! depends on (`Lookup`), but changes nothing except by that method.
 
 mod availability;
 mod booking;
@@ -20,7 +24,7 @@ use serde_json::Value;
 use super::client::{CallError, Server};
 use super::lookup::Lookup;
 use super::table;
-use super::words::patience;
+use super::words::timeout;
 
 pub use availability::AvailabilityCommand;
 pub use booking::BookingCommand;
@@ -30,7 +34,7 @@ pub use lists::ListCommand;
 pub use slots::SlotsCommand;
 pub use watch::WatchCommand;
 
-use requests::{json_of, read};
+use requests::{parse_json, read_argument};
 
 /// Options of every client command.
 #[derive(Args, Clone, Debug)]
@@ -38,14 +42,15 @@ pub struct ClientOptions {
     /// The server to talk to, HOST:PORT [default: 127.0.0.1:50051]
     #[arg(long, global = true, env = "BOOKD_SERVER", value_name = "ADDRESS")]
     pub server: Option<String>,
-    /// How long the server is waited for, such as 30s or 2m: for the connection, for each answer, for a watch to begin
+    /// How long the server is waited for, such as 30s or 2m: for the connection, for each answer,
+    /// for a watch to begin
     #[arg(
         long,
         global = true,
         env = "BOOKD_TIMEOUT",
         value_name = "LENGTH",
-        default_value = PATIENCE_DEFAULT,
-        value_parser = patience
+        default_value = TIMEOUT_DEFAULT,
+        value_parser = timeout
     )]
     pub timeout: Duration,
     /// Print the answer as JSON, for pipes
@@ -53,7 +58,8 @@ pub struct ClientOptions {
     pub json: bool,
 }
 
-/// The arguments and flags that stand for a field of a request under another name.
+/// The fields of requests that have another name on the command line, each with that name: errors
+/// use it.
 const TYPED: [(&str, &str); 16] = [
     ("local_start", "DATE TIME"),
     ("time_zone", "--zone"),
@@ -73,10 +79,10 @@ const TYPED: [(&str, &str); 16] = [
     ("until", "--until"),
 ];
 
-/// How long a server is waited for unless told otherwise: longer than any single answer takes, however busy it is.
-const PATIENCE_DEFAULT: &str = "30s";
+/// The default of `--timeout`: longer than any single answer takes, however busy the server is.
+const TIMEOUT_DEFAULT: &str = "30s";
 
-/// Where a server listens unless told otherwise.
+/// The default of `--server`, which is the default address of `bookd serve`.
 const SERVER_DEFAULT: &str = "127.0.0.1:50051";
 
 impl ClientOptions {
@@ -88,7 +94,7 @@ impl ClientOptions {
         )
     }
 
-    /// The server to talk to, if one was named.
+    /// The server to talk to, if `--server` names one.
     pub fn named_server(&self) -> Option<Server> {
         self.server.is_some().then(|| self.server())
     }
@@ -129,16 +135,16 @@ pub enum ClientCommand {
     },
 }
 
-/// A list that comes in pages.
+/// The list that a paged method answers.
 pub struct PagedList {
-    /// The field with the items.
+    /// The field of the answer with the items.
     pub field: &'static str,
-    /// How many of them are wanted.
+    /// How many items are shown at most.
     pub limit: usize,
 }
 
 impl ClientCommand {
-    /// The method that it calls.
+    /// The name of the method, as in the contract or as it was typed after `bookd call`.
     pub fn method(&self) -> &str {
         match self {
             Self::Calendars(it) => it.method(),
@@ -152,7 +158,7 @@ impl ClientCommand {
         }
     }
 
-    /// Its request; nulls stand for what was left out.
+    /// The request; a null stands for a field that is not given.
     pub async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
             Self::Calendars(it) => it.request(ask).await,
@@ -162,11 +168,11 @@ impl ClientCommand {
             Self::Holds(it) => it.request(ask).await,
             Self::Lists(it) => it.request(ask).await,
             Self::Watches(it) => it.request(ask).await,
-            Self::Call { request, .. } => json_of("the request", &read(request)?),
+            Self::Call { request, .. } => parse_json("the request", &read_argument(request)?),
         }
     }
 
-    /// An answer as people read it; an error where it is about nothing and should not be.
+    /// An answer as text for people; an error if the command found nothing to change.
     pub fn shown(&self, answer: &Value) -> Result<String, CallError> {
         match self {
             Self::Booking(it) => it.shown(answer),
@@ -176,7 +182,8 @@ impl ClientCommand {
         }
     }
 
-    /// What a person typed for a field of the request; none where they typed the request itself.
+    /// The argument or flag that fills a field of the request; none if the person typed the request
+    /// itself.
     pub fn typed(&self, field: &str) -> Option<&'static str> {
         if matches!(
             self,
@@ -190,7 +197,7 @@ impl ClientCommand {
             .map(|(_, typed)| *typed)
     }
 
-    /// The list that it asks for, if it asks for one.
+    /// The list that the method answers, if it answers one in pages.
     pub fn pages(&self) -> Option<PagedList> {
         match self {
             Self::Calendars(it) => it.pages(),

@@ -1,4 +1,7 @@
-//! Answers for people: a form for each method of the contract that answers more than that it was done.
+//! Answers as text for people: a form for each method of the contract that answers resources.
+//!
+//! An answer without the field that its form shows, and an answer of a method without a form, is
+//! shown as JSON, or as `none` if nothing is in it.
 
 mod appointments;
 mod availability;
@@ -17,16 +20,16 @@ use slots::{explained, slots};
 
 pub(super) use layout::table;
 
-/// How the answers of some methods are shown.
+/// The form in which the answers of some methods are shown.
 struct Form {
     methods: &'static [&'static str],
-    /// An answer without this field has nothing to show in this form.
+    /// The field that the form shows; an answer without it is not shown in this form.
     field: &'static str,
-    /// Given the zone that was named by who asked, if one was.
+    /// Makes the text from the answer and the zone that `--zone` names.
     show: fn(&Value, Option<&str>) -> String,
 }
 
-/// All forms. What a method without one answers is shown as JSON.
+/// All forms.
 const FORMS: [Form; 16] = [
     Form {
         methods: &["ListSlots"],
@@ -135,21 +138,22 @@ const FORMS: [Form; 16] = [
     },
 ];
 
-/// The form of a method, however it is spelled.
+/// The form of a method, in any case and with or without the name of its service.
 fn form(method: &str) -> Option<&'static Form> {
     let is_of = |form: &&Form| {
         form.methods
             .iter()
-            .any(|it| it.eq_ignore_ascii_case(simple_name(method)))
+            .any(|name| name.eq_ignore_ascii_case(simple_name(method)))
     };
     FORMS.iter().find(is_of)
 }
 
-/// An answer of a method as people read it, who named this zone: what has its time in another one says so.
+/// The text of an answer. `zone` is the zone that `--zone` names: an appointment with its time in
+/// another zone names that zone.
 pub(super) fn show(method: &str, zone: Option<&str>, answer: &Value) -> String {
     let shown = match form(method).filter(|form| !answer[form.field].is_null()) {
         Some(form) => (form.show)(answer, zone),
-        None if is_about_nothing(answer) => "none".to_owned(),
+        None if is_empty_answer(answer) => "none".to_owned(),
         None => format!("{answer:#}"),
     };
     let more = match answer["next_page_token"].as_str() {
@@ -159,12 +163,16 @@ pub(super) fn show(method: &str, zone: Option<&str>, answer: &Value) -> String {
     format!("{shown}{more}")
 }
 
-/// Whether an answer says only how things stand.
-fn is_about_nothing(answer: &Value) -> bool {
-    let is_how = |name: &String| ["revision", "read_time", "time_zone"].contains(&name.as_str());
-    answer.as_object().is_some_and(|it| it.keys().all(is_how))
+/// Whether an answer has no field but its revision, its time and its zone.
+fn is_empty_answer(answer: &Value) -> bool {
+    let is_about_read =
+        |name: &String| ["revision", "read_time", "time_zone"].contains(&name.as_str());
+    answer
+        .as_object()
+        .is_some_and(|fields| fields.keys().all(is_about_read))
 }
 
+/// The release, the time zones and the features of a server.
 fn server_info(answer: &Value) -> String {
     let row = |name: &str| vec![name.replace('_', " "), text(&answer[name])];
     let names = [
@@ -188,7 +196,7 @@ mod tests {
     use super::*;
     use crate::proto_json::descriptors;
 
-    /// What answers once; streams are shown line by line.
+    /// The methods that answer once. Streams are shown line by line, without a form.
     fn methods() -> Vec<MethodDescriptor> {
         let pool = descriptors();
         let of_services = pool
@@ -199,7 +207,7 @@ mod tests {
             .collect()
     }
 
-    /// Whether it has more than numbers, texts and times.
+    /// Whether an answer has a field that is a message of the contract.
     fn has_resources(answer: &MessageDescriptor) -> bool {
         let is_of_contract =
             |kind| matches!(kind, Kind::Message(it) if it.full_name().starts_with("bookd."));

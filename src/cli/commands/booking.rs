@@ -1,11 +1,18 @@
 //! Commands of BookingService about appointments: book, move, cancel, change, several at once.
+//!
+//! A change of an appointment sends only the fields that are given, under the etag of the
+//! appointment that it was made from.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::options::{CarriedArgs, Clear, Ignored, New, ReadIn, Safety, TakingPart, Who};
+use super::options::{
+    AssignmentArgs, CarriedArgs, Clear, IgnoredRuleArgs, InviteeArgs, NewAppointmentArgs,
+    SafetyArgs, ZoneArgs,
+};
 use super::requests::{
-    camel, claiming, guarded, ignoring, invitee_over, json_of, map_over, on, read, safe,
+    field_mask, merged_invitee, merged_map, parse_json, read_argument, with_calendars, with_etag,
+    with_ignored_rules, with_new_appointment, with_safety,
 };
 use super::series::SeriesAction;
 use crate::cli::client::CallError;
@@ -41,9 +48,10 @@ pub enum BookingCommand {
         reason: Option<String>,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
-    /// Change who comes, the note, the location or the metadata; what is not said stays, and so does the time
+    /// Change who comes, the note, the location or the metadata; what is not said stays, and so
+    /// does the time
     #[command(
         after_help = "Examples:\n  bookd update 0190163d-8694-739b-aea5-966c26f8ad91 --phone \"+33 1 23 45\"\n  \
                             bookd update 0190163d-8694-739b-aea5-966c26f8ad91 --clear note --metadata room=7"
@@ -53,7 +61,7 @@ pub enum BookingCommand {
         appointment: String,
         /// Who comes
         #[command(flatten)]
-        who: Who,
+        who: InviteeArgs,
         /// What goes with it
         #[command(flatten)]
         carried: CarriedArgs,
@@ -62,7 +70,7 @@ pub enum BookingCommand {
         clear: Vec<Clear>,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
     /// Say that the invitee did not come, or take that back
     #[command(after_help = "Example:\n  bookd no-show 0190163d-8694-739b-aea5-966c26f8ad91")]
@@ -74,7 +82,7 @@ pub enum BookingCommand {
         undo: bool,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
     /// Say that the appointment took place, or take that back
     #[command(
@@ -88,7 +96,7 @@ pub enum BookingCommand {
         undo: bool,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
     /// Book or cancel appointments that repeat
     #[command(
@@ -102,13 +110,15 @@ pub enum BookingCommand {
                             bookd batch batch.json"
     )]
     Batch {
-        /// A list of requests as BookAppointment takes them, or {"requests": [...]}; `-` reads standard input
+        /// A list of requests as BookAppointment takes them, or {"requests": [...]}; `-` reads
+        /// standard input
         file: String,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
-    /// Remove a person's data from all appointments with an address, or from one appointment; it fails where there is none
+    /// Remove a person's data from all appointments with an address, or from one appointment; it
+    /// fails where there is none
     #[command(after_help = "Example:\n  bookd redact grace@example.com --dry-run")]
     Redact {
         /// The person's e-mail address
@@ -122,7 +132,7 @@ pub enum BookingCommand {
         appointment: Option<String>,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
 }
 
@@ -145,7 +155,7 @@ pub struct BookAppointmentArgs {
     id: Option<String>,
     /// What is to be booked
     #[command(flatten)]
-    new: New,
+    new: NewAppointmentArgs,
 }
 
 /// Where an appointment moves to.
@@ -163,19 +173,19 @@ pub struct MoveAppointmentArgs {
     duration: Option<String>,
     /// Whose clocks count
     #[command(flatten)]
-    read_in: ReadIn,
+    read_in: ZoneArgs,
     /// The calendar that is to take it, or several with commas and --all or --any
     #[arg(long, value_name = "CALENDARS")]
     to: Option<String>,
     /// Several calendars take part
     #[command(flatten)]
-    taking_part: TakingPart,
+    taking_part: AssignmentArgs,
     /// Rules that staff override
     #[command(flatten)]
-    ignored: Ignored,
+    ignored: IgnoredRuleArgs,
     /// Safety
     #[command(flatten)]
-    safety: Safety,
+    safety: SafetyArgs,
 }
 
 impl BookingCommand {
@@ -200,14 +210,14 @@ impl BookingCommand {
                 appointment,
                 safety,
             } => {
-                let whom = email.as_ref().or(appointment.as_ref());
-                redacted(answer, whom.map_or("", String::as_str), safety.dry_run)
+                let subject = email.as_ref().or(appointment.as_ref());
+                redaction_text(answer, subject.map_or("", String::as_str), safety.dry_run)
             }
             _ => Ok(table::show(self.method(), self.zone(), answer)),
         }
     }
 
-    /// The zone that was named for its time, if one was.
+    /// The zone that `--zone` names for the time of the appointment.
     fn zone(&self) -> Option<&str> {
         match self {
             Self::Book(book) => book.new.zone(),
@@ -225,7 +235,7 @@ impl BookingCommand {
                 appointment,
                 reason,
                 safety,
-            } => Ok(safe(
+            } => Ok(with_safety(
                 json!({ "appointment_id": appointment, "reason": reason }),
                 safety,
             )),
@@ -237,8 +247,11 @@ impl BookingCommand {
                 safety,
             } => {
                 let present = ask.appointment(appointment).await?;
-                let request = updated(&present, who, carried, clear)?;
-                Ok(safe(guarded(request, &present["etag"], safety), safety))
+                let request = update_request(&present, who, carried, clear)?;
+                Ok(with_safety(
+                    with_etag(request, &present["etag"], safety),
+                    safety,
+                ))
             }
             Self::NoShow {
                 appointment,
@@ -249,19 +262,20 @@ impl BookingCommand {
                 appointment,
                 undo,
                 safety,
-            } => Ok(safe(
+            } => Ok(with_safety(
                 json!({ "appointment_id": appointment, "undo": undo }),
                 safety,
             )),
             Self::Series(action) => action.request(ask).await,
-            Self::Batch { file, safety } => {
-                Ok(safe(json!({ "requests": requests_of(file)? }), safety))
-            }
+            Self::Batch { file, safety } => Ok(with_safety(
+                json!({ "requests": requests_of(file)? }),
+                safety,
+            )),
             Self::Redact {
                 email,
                 appointment,
                 safety,
-            } => Ok(safe(
+            } => Ok(with_safety(
                 json!({ "invitee_email": email, "appointment_id": appointment }),
                 safety,
             )),
@@ -274,13 +288,13 @@ impl BookAppointmentArgs {
         let mut request = json!({ "hold_id": self.hold, "appointment_id": self.id });
         if let (Some(calendars), Some(date), Some(time)) = (&self.calendars, &self.date, &self.time)
         {
-            request = on(request, calendars, &self.new.what.taking_part)?;
+            request = with_calendars(request, calendars, &self.new.what.taking_part)?;
             let dates = self.new.what.read_in.dates(ask, Some(calendars));
             request["local_start"] = json!(dates.local_start(date, time).await?);
         }
-        let mut request = claiming(request, &self.new);
+        let mut request = with_new_appointment(request, &self.new);
         if let Some(hold) = &self.hold {
-            request["invitee"] = invitee_over(ask, hold, &self.new.who).await?;
+            request["invitee"] = merged_invitee(ask, hold, &self.new.who).await?;
         }
         Ok(request)
     }
@@ -303,7 +317,7 @@ impl MoveAppointmentArgs {
             request["local_start"] = json!(dates.local_start(date, time).await?);
         }
         if let Some(to) = &self.to {
-            request = on(request, to, &self.taking_part)?;
+            request = with_calendars(request, to, &self.taking_part)?;
             // A move has no short form for one calendar.
             if let Some(one) = request
                 .as_object_mut()
@@ -312,18 +326,21 @@ impl MoveAppointmentArgs {
                 request["calendar_ids"] = json!([one]);
             }
         }
-        Ok(safe(ignoring(request, &self.ignored), &self.safety))
+        Ok(with_safety(
+            with_ignored_rules(request, &self.ignored),
+            &self.safety,
+        ))
     }
 }
 
 /// The requests of a batch: the list in a file, or on standard input where the file is `-`.
 fn requests_of(file: &str) -> Result<Value, CallError> {
     let text = match file {
-        "-" => read("-")?,
+        "-" => read_argument("-")?,
         file => std::fs::read_to_string(file)
             .map_err(|error| CallError::Usage(format!("{file} cannot be read: {error}")))?,
     };
-    let batch = json_of(file, &text)?;
+    let batch = parse_json(file, &text)?;
     Ok(if batch.is_array() {
         batch
     } else {
@@ -331,8 +348,9 @@ fn requests_of(file: &str) -> Result<Value, CallError> {
     })
 }
 
-/// How many appointments were redacted. None is no success: the address may be misspelt, and the data still be there.
-fn redacted(answer: &Value, whom: &str, is_dry_run: bool) -> Result<String, CallError> {
+/// How many appointments were redacted. Zero is an error, because the address may be misspelt and
+/// the data still be stored.
+fn redaction_text(answer: &Value, subject: &str, is_dry_run: bool) -> Result<String, CallError> {
     let count = answer["appointments_redacted"].as_u64().unwrap_or(0);
     let things = if count == 1 {
         "appointment"
@@ -344,34 +362,35 @@ fn redacted(answer: &Value, whom: &str, is_dry_run: bool) -> Result<String, Call
     } else {
         "redacted"
     };
-    let more = match answer["more"] == Value::Bool(true) {
-        true => "; there may be more, run it again (under another --request-id)",
-        false => "",
+    let more = if answer["more"] == Value::Bool(true) {
+        "; there may be more, run it again (under another --request-id)"
+    } else {
+        ""
     };
     match count {
         0 => Err(CallError::Nothing(format!(
-            "nothing was found for {whom}; nothing was redacted"
+            "nothing was found for {subject}; nothing was redacted"
         ))),
         count => Ok(format!("{count} {things} {done}{more}")),
     }
 }
 
-/// What is said, over the appointment that there is.
-fn updated(
+/// The request that changes the given fields of the present appointment.
+fn update_request(
     present: &Value,
-    who: &Who,
+    who: &InviteeArgs,
     carried: &CarriedArgs,
     clear: &[Clear],
 ) -> Result<Value, CallError> {
     let mut request = json!({ "appointment_id": present["appointment_id"] });
     let mut mask = Vec::new();
-    if who.is_said() {
+    if who.is_given() {
         request["invitee"] = who.over(&present["invitee"]);
         mask.push("invitee".to_owned());
     }
-    for (name, said, cleared) in carried.texts() {
-        if said.is_some() || clear.contains(&cleared) {
-            request[name] = json!(said);
+    for (name, text, cleared) in carried.texts() {
+        if text.is_some() || clear.contains(&cleared) {
+            request[name] = json!(text);
             mask.push(name.to_owned());
         }
     }
@@ -382,7 +401,7 @@ fn updated(
         } else {
             &present["metadata"]
         };
-        request["metadata"] = map_over(kept, &carried.metadata);
+        request["metadata"] = merged_map(kept, &carried.metadata);
         mask.push("metadata".to_owned());
     }
     if mask.is_empty() {
@@ -390,6 +409,6 @@ fn updated(
             "say what to change, such as --note or --phone".to_owned(),
         ));
     }
-    request["update_mask"] = json!(camel(&mask));
+    request["update_mask"] = json!(field_mask(&mask));
     Ok(request)
 }

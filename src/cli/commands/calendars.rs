@@ -1,11 +1,14 @@
-//! Commands of CalendarService: calendars and appointment types.
+//! Commands of CalendarService about calendars: list, make, show, change, delete.
+//!
+//! A change sends only the settings that are given, under the etag of the calendar that it was made
+//! from.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::PagedList;
-use super::options::{LimitArgs, Safety, SessionLimitArgs};
-use super::requests::{camel, guarded, map_over, overlaid, safe};
+use super::options::{LimitArgs, SafetyArgs, SessionLimitArgs};
+use super::requests::{field_mask, merged, merged_map, with_etag, with_safety};
 use super::types::TypeAction;
 use crate::cli::client::CallError;
 use crate::cli::lookup::Lookup;
@@ -54,7 +57,7 @@ pub enum CalendarAction {
         settings: CalendarSettingArgs,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
     /// Show a calendar
     #[command(after_help = "Example:\n  bookd calendar get ada")]
@@ -79,7 +82,7 @@ pub enum CalendarAction {
         clear: Vec<String>,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
     /// Delete a calendar
     #[command(after_help = "Example:\n  bookd calendar delete ada --force")]
@@ -91,7 +94,7 @@ pub enum CalendarAction {
         force: bool,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
 }
 
@@ -125,14 +128,17 @@ pub struct CalendarSettingArgs {
 }
 
 impl CalendarSettingArgs {
-    /// What is said, over what there is: each setting as it is to be, null for those that nothing is said of.
+    /// The settings as the request sets them, null for each that is not given. The owner, the
+    /// limits and the metadata replace the present ones whole, so these are merged with them.
     fn over(&self, present: &Value) -> Value {
         let owner = match (&self.owner, &self.owner_email) {
             (None, None) => Value::Null,
             (name, email) => {
                 let present = &present["owner"];
-                let one = |said: &Option<String>, field: &str| {
-                    said.as_ref().map_or(present[field].clone(), |it| json!(it))
+                let one = |given: &Option<String>, field: &str| {
+                    given
+                        .as_ref()
+                        .map_or(present[field].clone(), |text| json!(text))
                 };
                 json!({ "name": one(name, "name"), "email": one(email, "email") })
             }
@@ -148,7 +154,7 @@ impl CalendarSettingArgs {
             "time_zone": self.zone,
             "paused": is_paused,
             "limits": self.limits.over(&present["limits"]),
-            "metadata": map_over(&present["metadata"], &self.metadata),
+            "metadata": merged_map(&present["metadata"], &self.metadata),
         })
     }
 }
@@ -166,7 +172,7 @@ impl CalendarCommand {
     }
 
     pub(super) fn shown(&self, answer: &Value) -> String {
-        let done = |safety: &Safety| {
+        let done = |safety: &SafetyArgs| {
             if safety.dry_run {
                 "would be deleted"
             } else {
@@ -228,11 +234,11 @@ impl CalendarAction {
                 settings,
                 safety,
             } => {
-                let made = overlaid(
+                let made = merged(
                     json!({ "calendar_id": calendar }),
                     settings.over(&Value::Null),
                 );
-                Ok(safe(json!({ "calendar": made }), safety))
+                Ok(with_safety(json!({ "calendar": made }), safety))
             }
             Self::Get { calendar } => Ok(json!({ "calendar_id": calendar })),
             Self::Update {
@@ -248,10 +254,10 @@ impl CalendarAction {
                 let mut present = found["calendar"].clone();
                 let mut mask: Vec<String> = clear.iter().map(|it| it.replace('-', "_")).collect();
                 mask.iter().for_each(|name| present[name] = Value::Null);
-                let said = settings.over(&present);
+                let given = settings.over(&present);
                 let named =
                     |(name, value): (&String, &Value)| (!value.is_null()).then(|| name.clone());
-                mask.extend(said.as_object().into_iter().flatten().filter_map(named));
+                mask.extend(given.as_object().into_iter().flatten().filter_map(named));
                 mask.sort();
                 mask.dedup();
                 if mask.is_empty() {
@@ -259,10 +265,11 @@ impl CalendarAction {
                         "say what to change, such as --name or --pause".to_owned(),
                     ));
                 }
-                let changed = guarded(json!({ "calendar_id": calendar }), &present["etag"], safety);
-                let changed = overlaid(changed, said);
-                Ok(safe(
-                    json!({ "calendar": changed, "update_mask": camel(&mask) }),
+                let changed =
+                    with_etag(json!({ "calendar_id": calendar }), &present["etag"], safety);
+                let changed = merged(changed, given);
+                Ok(with_safety(
+                    json!({ "calendar": changed, "update_mask": field_mask(&mask) }),
                     safety,
                 ))
             }
@@ -270,7 +277,7 @@ impl CalendarAction {
                 calendar,
                 force,
                 safety,
-            } => Ok(safe(
+            } => Ok(with_safety(
                 json!({ "calendar_id": calendar, "force": force }),
                 safety,
             )),

@@ -1,10 +1,10 @@
-//! Commands of ListService and ServerInfoService: what there is, what happened, what the server is.
+//! Commands of ListService and ServerInfoService: appointments, changes, zone drift, the server.
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::PagedList;
-use super::options::{LimitArgs, ReadIn};
+use super::options::{LimitArgs, ZoneArgs};
 use crate::cli::client::CallError;
 use crate::cli::lookup::Lookup;
 use crate::cli::words::enumerated;
@@ -18,7 +18,8 @@ pub enum ListCommand {
         /// The appointment
         appointment: String,
     },
-    /// List appointments of a calendar, an invitee, a series or a confirmation code; upcoming ones unless told otherwise
+    /// List appointments of a calendar, an invitee, a series or a confirmation code; upcoming ones
+    /// unless told otherwise
     #[command(
         after_help = "Examples:\n  bookd list ada\n  bookd list ada --from 2027-03-01 --to 2027-04-01 --state cancelled,no-show\n  \
                             bookd list --code 7K3M-Q9XT"
@@ -66,10 +67,12 @@ pub struct ListAppointmentsArgs {
     /// Of this appointment type
     #[arg(long = "type", value_name = "TYPE")]
     appointment_type: Option<String>,
-    /// In these states, with commas: held, pending, confirmed, cancelled, declined, expired, no-show, completed
+    /// In these states, with commas: held, pending, confirmed, cancelled, declined, expired,
+    /// no-show, completed
     #[arg(long, value_name = "STATES", value_delimiter = ',')]
     state: Vec<String>,
-    /// Ending after this: a date, a local time such as 2027-03-01T09:00, or an instant with Z; default now
+    /// Ending after this: a date, a local time such as 2027-03-01T09:00, or an instant with Z;
+    /// default now
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
     /// Starting before this; a day's name counts from where the range begins on
@@ -77,7 +80,7 @@ pub struct ListAppointmentsArgs {
     to: Option<String>,
     /// Whose clocks count
     #[command(flatten)]
-    read_in: ReadIn,
+    read_in: ZoneArgs,
     /// In which order
     #[arg(long, value_name = "ORDER", default_value = "earliest")]
     order: Order,

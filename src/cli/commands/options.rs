@@ -1,5 +1,5 @@
-//! Options that several client commands share: the invitee, the calendars, the time zone, the
-//! limits, the safety of a mutation.
+//! Options that several client commands share: the invitee, the calendars, the time zone, limits,
+//! the request id and the dry run.
 //!
 //! An option has one name and one meaning in all commands.
 
@@ -10,12 +10,12 @@ use crate::cli::dates::Dates;
 use crate::cli::lookup::Lookup;
 use crate::cli::words::{length, pair};
 
-/// How many items a list shows at most, unless asked otherwise.
+/// The default of `--limit`.
 const LIMIT_DEFAULT: usize = 1_000;
 
 /// Who books, and what else goes with it.
 #[derive(Args, Clone, Debug)]
-pub struct Who {
+pub struct InviteeArgs {
     /// The invitee's name
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -30,27 +30,28 @@ pub struct Who {
     pub invitee_zone: Option<String>,
 }
 
-impl Who {
-    pub(super) fn is_said(&self) -> bool {
+impl InviteeArgs {
+    /// Whether any of the options is given.
+    pub(super) fn is_given(&self) -> bool {
         [&self.name, &self.email, &self.phone, &self.invitee_zone]
             .into_iter()
             .any(Option::is_some)
     }
 
-    /// What is said, over the invitee that there is.
+    /// The present invitee with the given fields replaced.
     pub(super) fn over(&self, present: &Value) -> Value {
         let mut invitee = if present.is_object() {
             present.clone()
         } else {
             json!({})
         };
-        let said = [
+        let options = [
             ("name", &self.name),
             ("email", &self.email),
             ("phone", &self.phone),
             ("time_zone", &self.invitee_zone),
         ];
-        for (field, value) in said
+        for (field, value) in options
             .into_iter()
             .filter_map(|(field, value)| Some((field, value.as_ref()?)))
         {
@@ -75,7 +76,7 @@ pub struct CarriedArgs {
 }
 
 impl CarriedArgs {
-    /// Its texts: the field of each, what is said of it, and what clears it.
+    /// The options that are texts: the field of each, its value, and the word that clears it.
     pub(super) fn texts(&self) -> [(&'static str, Option<&String>, Clear); 2] {
         let Self {
             note,
@@ -111,34 +112,35 @@ pub struct BookingArgs {
     pub duration: Option<String>,
     /// In which zone words, dates and times are read, and times are shown
     #[command(flatten)]
-    pub read_in: ReadIn,
+    pub read_in: ZoneArgs,
     /// Several calendars take part
     #[command(flatten)]
-    pub taking_part: TakingPart,
+    pub taking_part: AssignmentArgs,
 }
 
 /// In which zone dates and times are read.
 #[derive(Args, Clone, Debug)]
-pub struct ReadIn {
+pub struct ZoneArgs {
     /// The zone of dates, local times and words such as tomorrow; default the calendar's
     #[arg(long, value_name = "ZONE")]
     pub zone: Option<String>,
 }
 
-impl ReadIn {
-    /// Reads words in it; where none is named, in the zone of the first of these calendars, and else in UTC.
+impl ZoneArgs {
+    /// A reader of dates in the named zone; if none is named, in the zone of the first of these
+    /// calendars, and without calendars in UTC.
     pub(super) fn dates<'a>(
         &'a self,
         ask: &'a Lookup<'a>,
         calendars: Option<&'a str>,
     ) -> Dates<'a> {
-        Dates::new(ask, self.zone.as_deref(), calendars.map(first))
+        Dates::new(ask, self.zone.as_deref(), calendars.map(first_calendar))
     }
 }
 
 /// How several calendars take part.
 #[derive(Args, Clone, Debug)]
-pub struct TakingPart {
+pub struct AssignmentArgs {
     /// Of several calendars, written with commas: all of them, such as a doctor and a room
     #[arg(long, conflicts_with = "any")]
     pub all: bool,
@@ -149,15 +151,16 @@ pub struct TakingPart {
 
 /// The rules that staff override.
 #[derive(Args, Clone, Debug)]
-pub struct Ignored {
-    /// A rule to override: outside-availability, misaligned, notice, horizon or limit; may be repeated
+pub struct IgnoredRuleArgs {
+    /// A rule to override: outside-availability, misaligned, notice, horizon or limit; may be
+    /// repeated
     #[arg(long = "ignore-rule", value_name = "RULE")]
     pub rules: Vec<String>,
 }
 
 /// Safety of a mutation.
 #[derive(Args, Clone, Debug)]
-pub struct Safety {
+pub struct SafetyArgs {
     /// A word of your own: the same call with the same word happens once
     #[arg(long, value_name = "WORD")]
     pub request_id: Option<String>,
@@ -168,26 +171,26 @@ pub struct Safety {
 
 /// What can be said of every appointment that takes a time.
 #[derive(Args, Clone, Debug)]
-pub struct New {
+pub struct NewAppointmentArgs {
     /// What it is
     #[command(flatten)]
     pub what: BookingArgs,
     /// For whom
     #[command(flatten)]
-    pub who: Who,
+    pub who: InviteeArgs,
     /// What goes with it
     #[command(flatten)]
     pub carried: CarriedArgs,
     /// Rules that staff override
     #[command(flatten)]
-    pub ignored: Ignored,
+    pub ignored: IgnoredRuleArgs,
     /// Safety
     #[command(flatten)]
-    pub safety: Safety,
+    pub safety: SafetyArgs,
 }
 
-impl New {
-    /// The zone that was named for its time, if one was.
+impl NewAppointmentArgs {
+    /// The zone that `--zone` names.
     pub(super) fn zone(&self) -> Option<&str> {
         self.what.read_in.zone.as_deref()
     }
@@ -219,15 +222,15 @@ pub(super) struct SessionLimitArgs {
 }
 
 impl SessionLimitArgs {
-    /// What is said of them, over what there is.
+    /// The present limits with the given ones replaced; null if none is given.
     pub(super) fn over(&self, present: &Value) -> Value {
-        let said = [
+        let options = [
             ("per_day", self.per_day),
             ("per_week", self.per_week),
             ("per_month", self.per_month),
             ("per_year", self.per_year),
         ];
-        if said.iter().all(|(_, value)| value.is_none()) {
+        if options.iter().all(|(_, value)| value.is_none()) {
             return Value::Null;
         }
         let mut limits = if present.is_object() {
@@ -235,14 +238,15 @@ impl SessionLimitArgs {
         } else {
             json!({})
         };
-        said.into_iter()
+        options
+            .into_iter()
             .filter(|(_, value)| value.is_some())
             .for_each(|(name, value)| limits[name] = json!(value));
         limits
     }
 }
 
-/// The calendar whose clocks count.
-pub(super) fn first(calendars: &str) -> &str {
+/// The first of the calendars, in whose zone dates are read and times are shown.
+pub(super) fn first_calendar(calendars: &str) -> &str {
     calendars.split(',').next().unwrap_or_default().trim()
 }

@@ -1,16 +1,20 @@
-//! Requests as JSON: the fields that options and arguments fill.
+//! Builds requests as JSON: each function fills the fields of one group of options.
 //!
-//! A null stands for a field that was left out.
+//! An option that is not given leaves a null or no field, and nulls are removed before the request
+//! is sent (`without_nulls`), so that a request names only what the person typed.
 
 use serde_json::{Map, Value, json};
 
-use super::options::{BookingArgs, CarriedArgs, Ignored, New, Safety, TakingPart, Who};
+use super::options::{
+    AssignmentArgs, BookingArgs, CarriedArgs, IgnoredRuleArgs, InviteeArgs, NewAppointmentArgs,
+    SafetyArgs,
+};
 use crate::cli::client::CallError;
 use crate::cli::lookup::Lookup;
 use crate::cli::words::enumerated;
 
-/// `-` as what standard input says, anything else as it is.
-pub(super) fn read(word: &str) -> Result<String, CallError> {
+/// The text of an argument: standard input for `-`, otherwise the argument itself.
+pub(super) fn read_argument(word: &str) -> Result<String, CallError> {
     if word != "-" {
         return Ok(word.to_owned());
     }
@@ -18,16 +22,18 @@ pub(super) fn read(word: &str) -> Result<String, CallError> {
         .map_err(|error| CallError::Usage(format!("standard input: {error}")))
 }
 
-pub(super) fn json_of(what: &str, text: &str) -> Result<Value, CallError> {
+/// Parses JSON; `what` names the text in the error.
+pub(super) fn parse_json(what: &str, text: &str) -> Result<Value, CallError> {
     serde_json::from_str(text)
         .map_err(|error| CallError::Usage(format!("{what} is no JSON: {error}")))
 }
 
-/// `calendar_id`, or `calendar_ids` of words with commas, which need to be told how they take part.
-pub(super) fn on(
+/// Adds `calendar_id` for one calendar, or `calendar_ids` and `assignment` for several, which are
+/// separated by commas and need `--all` or `--any`.
+pub(super) fn with_calendars(
     mut request: Value,
     calendars: &str,
-    taking_part: &TakingPart,
+    taking_part: &AssignmentArgs,
 ) -> Result<Value, CallError> {
     let ids: Vec<&str> = calendars
         .split(',')
@@ -53,77 +59,81 @@ pub(super) fn on(
     Ok(request)
 }
 
-pub(super) fn asked(mut request: Value, what: &BookingArgs) -> Value {
+/// Adds the appointment type, the duration and the zone.
+pub(super) fn with_booking(mut request: Value, what: &BookingArgs) -> Value {
     request["appointment_type_id"] = json!(what.appointment_type);
     request["duration"] = json!(what.duration);
     request["time_zone"] = json!(what.read_in.zone);
     request
 }
 
-fn with(mut request: Value, who: &Who) -> Value {
-    if who.is_said() {
+/// Adds the invitee, if any of its options is given.
+fn with_invitee(mut request: Value, who: &InviteeArgs) -> Value {
+    if who.is_given() {
         request["invitee"] = json!({ "name": who.name, "email": who.email, "phone": who.phone, "time_zone": who.invitee_zone });
     }
     request
 }
 
-fn carrying(mut request: Value, carried: &CarriedArgs) -> Value {
+/// Adds the note, the location and the metadata.
+fn with_carried(mut request: Value, carried: &CarriedArgs) -> Value {
     for (field, text, _) in carried.texts() {
         request[field] = json!(text);
     }
-    request["metadata"] = map(&carried.metadata);
+    request["metadata"] = merged_map(&Value::Null, &carried.metadata);
     request
 }
 
-pub(super) fn ignoring(mut request: Value, ignored: &Ignored) -> Value {
+/// Adds the rules that are overridden.
+pub(super) fn with_ignored_rules(mut request: Value, ignored: &IgnoredRuleArgs) -> Value {
     let rules: Vec<String> = ignored
         .rules
         .iter()
-        .map(|it| enumerated("IGNORABLE_RULE", it))
+        .map(|rule| enumerated("IGNORABLE_RULE", rule))
         .collect();
     request["ignore_rules"] = json!(rules);
     request
 }
 
-/// Everything that is said of a new appointment.
-pub(super) fn claiming(request: Value, new: &New) -> Value {
-    let request = carrying(with(asked(request, &new.what), &new.who), &new.carried);
-    safe(ignoring(request, &new.ignored), &new.safety)
+/// Adds every option of a new appointment.
+pub(super) fn with_new_appointment(request: Value, new: &NewAppointmentArgs) -> Value {
+    let request = with_carried(
+        with_invitee(with_booking(request, &new.what), &new.who),
+        &new.carried,
+    );
+    with_safety(with_ignored_rules(request, &new.ignored), &new.safety)
 }
 
-fn map(pairs: &[(String, String)]) -> Value {
-    map_over(&Value::Null, pairs)
-}
-
-/// Keys and values that are said, over those that there are; null where nothing is said.
-pub(super) fn map_over(present: &Value, pairs: &[(String, String)]) -> Value {
+/// The present map with these pairs added or replaced; null if there are no pairs.
+pub(super) fn merged_map(present: &Value, pairs: &[(String, String)]) -> Value {
     if pairs.is_empty() {
         return Value::Null;
     }
-    let said = pairs.iter().map(|(key, value)| (key.clone(), json!(value)));
+    let given = pairs.iter().map(|(key, value)| (key.clone(), json!(value)));
     Value::Object(
         present
             .as_object()
             .cloned()
             .unwrap_or_default()
             .into_iter()
-            .chain(said)
+            .chain(given)
             .collect::<Map<_, _>>(),
     )
 }
 
-/// What is said over what there is.
-pub(super) fn overlaid(mut present: Value, said: Value) -> Value {
-    if let Value::Object(said) = said {
-        said.into_iter()
+/// The present object with the given fields replaced; a null leaves the present field.
+pub(super) fn merged(mut present: Value, given: Value) -> Value {
+    if let Value::Object(given) = given {
+        given
+            .into_iter()
             .filter(|(_, value)| !value.is_null())
             .for_each(|(name, value)| present[name] = value);
     }
     present
 }
 
-/// A field mask in its JSON form, which has its own way to write names.
-pub(super) fn camel(mask: &[String]) -> String {
+/// A field mask in its JSON form: the names in lowerCamelCase, separated by commas.
+pub(super) fn field_mask(mask: &[String]) -> String {
     let one = |name: &String| {
         let mut parts = name.split('_');
         let head = parts.next().unwrap_or_default().to_owned();
@@ -136,28 +146,31 @@ pub(super) fn camel(mask: &[String]) -> String {
     mask.iter().map(one).collect::<Vec<_>>().join(",")
 }
 
-/// A request that was made from what there is: it must still be so. Not beside a request id, for the same word must make
-/// the same request again, and what there is has another version once the first one has happened.
-pub(super) fn guarded(mut request: Value, etag: &Value, safety: &Safety) -> Value {
+/// Adds the etag of the state that the request was made from, so that the server refuses the
+/// request if that state has changed. Not with a request id: a repetition must send the same
+/// request, and the etag is another one once the first request has taken effect.
+pub(super) fn with_etag(mut request: Value, etag: &Value, safety: &SafetyArgs) -> Value {
     if safety.request_id.is_none() {
         request["etag"] = etag.clone();
     }
     request
 }
 
-/// The invitee of an appointment with what is said of them now: their fields are replaced together.
-pub(super) async fn invitee_over(
+/// The present invitee of an appointment with the given fields replaced, because a request replaces
+/// all fields of the invitee together; null if no field is given.
+pub(super) async fn merged_invitee(
     ask: &Lookup<'_>,
     appointment: &str,
-    who: &Who,
+    who: &InviteeArgs,
 ) -> Result<Value, CallError> {
-    if !who.is_said() {
+    if !who.is_given() {
         return Ok(Value::Null);
     }
     Ok(who.over(&ask.appointment(appointment).await?["invitee"]))
 }
 
-pub(super) fn safe(mut request: Value, safety: &Safety) -> Value {
+/// Adds the request id and the dry run.
+pub(super) fn with_safety(mut request: Value, safety: &SafetyArgs) -> Value {
     request["request_id"] = json!(safety.request_id);
     request["validate_only"] = json!(safety.dry_run);
     request

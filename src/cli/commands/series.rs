@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::options::{New, Safety};
-use super::requests::{claiming, on, safe};
+use super::options::{NewAppointmentArgs, SafetyArgs};
+use super::requests::{with_calendars, with_new_appointment, with_safety};
 use crate::cli::client::CallError;
 use crate::cli::lookup::Lookup;
 
@@ -36,7 +36,7 @@ pub enum SeriesAction {
         reason: Option<String>,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
 }
 
@@ -71,7 +71,7 @@ pub struct SeriesBook {
     allow_partial: bool,
     /// What is to be booked
     #[command(flatten)]
-    new: New,
+    new: NewAppointmentArgs,
 }
 
 /// How often a series repeats.
@@ -114,7 +114,7 @@ impl SeriesAction {
         }
     }
 
-    /// The zone that was named for the time, if one was.
+    /// The zone that `--zone` names for the time of the appointment.
     pub(super) fn zone(&self) -> Option<&str> {
         match self {
             Self::Book(book) => book.new.zone(),
@@ -138,7 +138,7 @@ impl SeriesAction {
                     "scope": scope.in_request(),
                     "reason": reason,
                 });
-                Ok(safe(request, safety))
+                Ok(with_safety(request, safety))
             }
         }
     }
@@ -147,7 +147,7 @@ impl SeriesAction {
 impl SeriesBook {
     async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         let dates = self.new.what.read_in.dates(ask, Some(&self.calendars));
-        let taking_part = on(json!({}), &self.calendars, &self.new.what.taking_part)?;
+        let taking_part = with_calendars(json!({}), &self.calendars, &self.new.what.taking_part)?;
         let (date, until) = match &self.until {
             Some(until) => dates
                 .series(&self.date, &self.time, until)
@@ -167,6 +167,6 @@ impl SeriesBook {
         request["count"] = json!(self.count);
         request["until"] = json!(until);
         request["allow_partial"] = json!(self.allow_partial);
-        Ok(claiming(request, &self.new))
+        Ok(with_new_appointment(request, &self.new))
     }
 }

@@ -1,11 +1,14 @@
 //! Commands of CalendarService about appointment types: list, show, set, delete.
+//!
+//! The method that sets a type replaces it whole. `put` therefore sends the present type with the
+//! given settings replaced, under its etag; `--replace` starts from the defaults instead.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::PagedList;
-use super::options::{LimitArgs, Safety, SessionLimitArgs};
-use super::requests::{guarded, overlaid, safe};
+use super::options::{LimitArgs, SafetyArgs, SessionLimitArgs};
+use super::requests::{merged, with_etag, with_safety};
 use crate::cli::client::CallError;
 use crate::cli::exit::Exit;
 use crate::cli::lookup::Lookup;
@@ -41,7 +44,7 @@ pub enum TypeAction {
         appointment_type: String,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
     /// List the types of a calendar
     #[command(after_help = "Example:\n  bookd types list ada")]
@@ -114,7 +117,7 @@ pub struct TypePut {
     limits: SessionLimitArgs,
     /// Safety
     #[command(flatten)]
-    safety: Safety,
+    safety: SafetyArgs,
 }
 
 impl TypeAction {
@@ -143,7 +146,7 @@ impl TypeAction {
                 let present = put.present(ask).await?;
                 let request =
                     json!({ "calendar_id": put.calendar, "appointment_type": put.over(present)? });
-                Ok(safe(request, &put.safety))
+                Ok(with_safety(request, &put.safety))
             }
             Self::Get {
                 calendar,
@@ -153,7 +156,7 @@ impl TypeAction {
                 calendar,
                 appointment_type,
                 safety,
-            } => Ok(safe(
+            } => Ok(with_safety(
                 json!({ "calendar_id": calendar, "appointment_type_id": appointment_type }),
                 safety,
             )),
@@ -163,13 +166,15 @@ impl TypeAction {
 }
 
 impl TypePut {
-    /// The type that what is said goes over: the one that there is, unless it is to be replaced.
+    /// The type that the given settings change: the present one with its etag, or an empty one for
+    /// `--replace` and for a new type.
     async fn present(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         if self.replace {
             return Ok(json!({}));
         }
         if self.safety.request_id.is_some() && !self.keep {
-            // The second time there is a type, and the request would be another one.
+            // A repetition finds the type that the first request made, and would send another
+            // request.
             let next = "say --keep for a type that is there, or --replace for one that may not be";
             return Err(CallError::Usage(format!("--request-id: {next}")));
         }
@@ -184,9 +189,10 @@ impl TypePut {
         for name in ["etag", "create_time", "update_time", "revision"] {
             present[name] = Value::Null;
         }
-        Ok(guarded(present, &etag, &self.safety))
+        Ok(with_etag(present, &etag, &self.safety))
     }
 
+    /// The present type with the given settings replaced.
     fn over(&self, present: Value) -> Result<Value, CallError> {
         let rules = match &self.hours[..] {
             [] => Value::Null,
@@ -199,7 +205,7 @@ impl TypePut {
                 json!(items)
             }
         };
-        let said = json!({
+        let given = json!({
             "appointment_type_id": self.appointment_type,
             "display_name": self.name,
             "duration": self.duration,
@@ -217,6 +223,6 @@ impl TypePut {
             "reschedule_notice": self.move_notice,
             "rules": rules,
         });
-        Ok(overlaid(present, said))
+        Ok(merged(present, given))
     }
 }

@@ -5,8 +5,9 @@ use serde_json::Value;
 use super::layout::{items, table, text};
 use bookd_core::decide::OUTSIDE_MAX;
 
-/// A row each; where any of them says where it takes place, with a column for that, and where their times are not all of
-/// the zone that was named, or not all of one zone, with one for the zone.
+/// Appointments, a row for each. A column for the location appears if any of them has one, and a
+/// column for the zone if their times are not all in the named zone, or, without a named zone, not
+/// all in one.
 pub(super) fn appointments(found: &[Value], named: Option<&str>) -> String {
     let zone = |it: &Value| text(&it["time_zone"]);
     let expected = named.map_or_else(
@@ -15,17 +16,20 @@ pub(super) fn appointments(found: &[Value], named: Option<&str>) -> String {
     );
     let has_zone = found.iter().any(|it| zone(it) != expected);
     let has_location = found.iter().any(|it| !text(&it["location"]).is_empty());
-    let row = |it: &Value| {
-        let mut cells = vec![text(&it["local_start"]).replace('T', " ")];
-        cells.extend(has_zone.then(|| zone(it)));
+    let row = |appointment: &Value| {
+        let mut cells = vec![text(&appointment["local_start"]).replace('T', " ")];
+        cells.extend(has_zone.then(|| zone(appointment)));
         cells.extend([
-            text(&it["calendar_ids"]),
-            text(&it["appointment_type_id"]),
-            state(it),
+            text(&appointment["calendar_ids"]),
+            text(&appointment["appointment_type_id"]),
+            state(appointment),
         ]);
-        cells.push(text(&it["invitee"]["name"]));
-        cells.extend(has_location.then(|| text(&it["location"])));
-        cells.extend([text(&it["confirmation_code"]), text(&it["appointment_id"])]);
+        cells.push(text(&appointment["invitee"]["name"]));
+        cells.extend(has_location.then(|| text(&appointment["location"])));
+        cells.extend([
+            text(&appointment["confirmation_code"]),
+            text(&appointment["appointment_id"]),
+        ]);
         cells
     };
     let mut titles = vec!["start"];
@@ -36,13 +40,14 @@ pub(super) fn appointments(found: &[Value], named: Option<&str>) -> String {
     table(&titles, found.iter().map(row))
 }
 
-/// The appointments that a change of hours left outside, as a warning below the answer; nothing where there are none.
+/// A warning below the answer: the appointments that lie outside open hours after a change; empty
+/// if there are none.
 pub(super) fn outside(answer: &Value) -> String {
     let found = items(answer, "appointments_outside");
     let warning = match found.len() {
         0 => return String::new(),
         1 => "1 upcoming appointment lies outside open hours".to_owned(),
-        // No answer names more.
+        // An answer names at most so many.
         OUTSIDE_MAX => format!(
             "{OUTSIDE_MAX} upcoming appointments or more lie outside open hours, the earliest are"
         ),
@@ -51,25 +56,26 @@ pub(super) fn outside(answer: &Value) -> String {
     format!("\n{warning}:\n{}", appointments(found, None))
 }
 
+/// The occurrences of a series, each with its state or with the reasons why it was not booked.
 pub(super) fn occurrences(answer: &Value, named: Option<&str>) -> String {
     let zone = items(answer, "occurrences")
         .iter()
         .find_map(|it| it["appointment"]["time_zone"].as_str());
     let other = zone.filter(|zone| named.is_some_and(|named| named != *zone));
-    let row = |it: &Value| {
-        let why: Vec<String> = items(it, "violations")
+    let row = |occurrence: &Value| {
+        let why: Vec<String> = items(occurrence, "violations")
             .iter()
-            .map(|it| text(&it["code"]).replace("VIOLATION_CODE_", ""))
+            .map(|violation| text(&violation["code"]).replace("VIOLATION_CODE_", ""))
             .collect();
-        let outcome = if it["appointment"].is_object() {
-            state(&it["appointment"])
+        let outcome = if occurrence["appointment"].is_object() {
+            state(&occurrence["appointment"])
         } else {
             why.join(", ")
         };
         vec![
-            text(&it["local_start"]).replace('T', " "),
+            text(&occurrence["local_start"]).replace('T', " "),
             outcome,
-            text(&it["appointment"]["appointment_id"]),
+            text(&occurrence["appointment"]["appointment_id"]),
         ]
     };
     let rows = table(
@@ -80,11 +86,12 @@ pub(super) fn occurrences(answer: &Value, named: Option<&str>) -> String {
     format!("series {}{of_zone}\n{rows}", text(&answer["series_id"]))
 }
 
+/// Appointments whose local start is another one since the rules of their zone changed.
 pub(super) fn drifts(found: &[Value]) -> String {
-    let row = |it: &Value| {
-        let appointment = &it["appointment"];
+    let row = |drift: &Value| {
+        let appointment = &drift["appointment"];
         let booked = text(&appointment["local_start"]).replace('T', " ");
-        let now = text(&it["local_start_now"]).replace('T', " ");
+        let now = text(&drift["local_start_now"]).replace('T', " ");
         vec![
             booked,
             now,
@@ -98,6 +105,7 @@ pub(super) fn drifts(found: &[Value]) -> String {
     )
 }
 
+/// Changes, a row for each of their events.
 pub(super) fn changes(answer: &Value) -> String {
     let rows = items(answer, "changes").iter().flat_map(|change| {
         items(change, "events").iter().map(|event| {
@@ -129,6 +137,7 @@ pub(super) fn changes(answer: &Value) -> String {
     )
 }
 
+/// The state of an appointment in lower case.
 fn state(appointment: &Value) -> String {
     text(&appointment["state"])
         .trim_start_matches("APPOINTMENT_STATE_")

@@ -1,10 +1,11 @@
-//! Tables of what is open and busy: hours, overrides, busy periods, free and busy time.
+//! Tables of open and busy time: hours, overrides, busy periods, free and busy time.
 
 use serde_json::Value;
 
 use super::calendars::calendars;
 use super::layout::{items, table, text};
 
+/// The weekly hours and the overrides of a calendar, under its name and zone.
 pub(super) fn hours(availability: &Value) -> String {
     let days = |rule: &Value| {
         let days = text(&rule["days_of_week"])
@@ -27,17 +28,26 @@ pub(super) fn hours(availability: &Value) -> String {
             dates,
         ]
     });
-    let overrides = items(availability, "overrides").iter().map(|it| {
-        let windows = items(it, "windows")
-            .iter()
-            .map(|it| format!("{}-{}", text(&it["start_time"]), text(&it["end_time"])));
+    let overrides = items(availability, "overrides").iter().map(|date| {
+        let windows = items(date, "windows").iter().map(|window| {
+            format!(
+                "{}-{}",
+                text(&window["start_time"]),
+                text(&window["end_time"])
+            )
+        });
         let windows: Vec<String> = windows.collect();
         let windows = if windows.is_empty() {
             "closed".to_owned()
         } else {
             windows.join(", ")
         };
-        vec![text(&it["date"]), windows, String::new(), text(&it["note"])]
+        vec![
+            text(&date["date"]),
+            windows,
+            String::new(),
+            text(&date["note"]),
+        ]
     });
     let head = format!(
         "{} in {}",
@@ -50,24 +60,25 @@ pub(super) fn hours(availability: &Value) -> String {
     )
 }
 
+/// Busy periods, each with its source if the answer names it.
 pub(super) fn busy(found: &[Value]) -> String {
-    let row = |it: &Value| {
-        // PutBusy answers periods alone, ListBusy with their source.
-        let period = if it["period"].is_object() {
-            &it["period"]
+    let row = |item: &Value| {
+        // PutBusy answers periods; ListBusy answers items with a period and its source.
+        let period = if item["period"].is_object() {
+            &item["period"]
         } else {
-            it
+            item
         };
         vec![
             text(&period["start_time"]),
             text(&period["end_time"]),
-            text(&it["source"]),
+            text(&item["source"]),
         ]
     };
     table(&["start", "end", "source"], found.iter().map(row))
 }
 
-/// What is open and what is busy, calendar by calendar; where nothing of any is either, the calendars alone.
+/// Open and busy time, calendar by calendar; the calendars alone if none of them has any.
 pub(super) fn free_busy(found: &[Value]) -> String {
     if found
         .iter()
@@ -77,13 +88,13 @@ pub(super) fn free_busy(found: &[Value]) -> String {
     }
     let rows = found.iter().flat_map(|calendar| {
         let of = |field: &'static str| {
-            items(calendar, field).iter().map(move |it| {
+            items(calendar, field).iter().map(move |period| {
                 let id = text(&calendar["calendar_id"]);
                 vec![
                     id,
                     field.to_owned(),
-                    text(&it["start_time"]),
-                    text(&it["end_time"]),
+                    text(&period["start_time"]),
+                    text(&period["end_time"]),
                 ]
             })
         };

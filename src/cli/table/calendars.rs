@@ -4,9 +4,10 @@ use serde_json::Value;
 
 use super::layout::{sheet, table, text};
 
-pub(super) fn calendar(it: &Value) -> String {
+/// The settings of one calendar.
+pub(super) fn calendar(calendar: &Value) -> String {
     sheet(
-        it,
+        calendar,
         &[
             ("calendar", "calendar_id"),
             ("name", "display_name"),
@@ -19,20 +20,22 @@ pub(super) fn calendar(it: &Value) -> String {
     )
 }
 
+/// Calendars, a row for each.
 pub(super) fn calendars(found: &[Value]) -> String {
-    let row = |it: &Value| {
+    let row = |calendar: &Value| {
         vec![
-            text(&it["calendar_id"]),
-            text(&it["time_zone"]),
-            text(&it["display_name"]),
+            text(&calendar["calendar_id"]),
+            text(&calendar["time_zone"]),
+            text(&calendar["display_name"]),
         ]
     };
     table(&["calendar", "zone", "name"], found.iter().map(row))
 }
 
-pub(super) fn appointment_type(it: &Value) -> String {
+/// The settings of one appointment type.
+pub(super) fn appointment_type(appointment_type: &Value) -> String {
     sheet(
-        it,
+        appointment_type,
         &[
             ("type", "appointment_type_id"),
             ("name", "display_name"),
@@ -54,17 +57,18 @@ pub(super) fn appointment_type(it: &Value) -> String {
     )
 }
 
+/// Appointment types, a row for each.
 pub(super) fn types(found: &[Value]) -> String {
-    let row = |it: &Value| {
-        let approval = if it["requires_approval"] == Value::Bool(true) {
+    let row = |appointment_type: &Value| {
+        let approval = if appointment_type["requires_approval"] == Value::Bool(true) {
             "approval"
         } else {
             ""
         };
         vec![
-            text(&it["appointment_type_id"]),
-            text(&it["duration"]),
-            text(&it["capacity"]),
+            text(&appointment_type["appointment_type_id"]),
+            text(&appointment_type["duration"]),
+            text(&appointment_type["capacity"]),
             approval.to_owned(),
         ]
     };

@@ -3,6 +3,7 @@
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
+/// A table with a header and aligned columns, without lines and without trailing spaces.
 pub(in crate::cli) fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -15,15 +16,16 @@ pub(in crate::cli) fn table(columns: &[&str], rows: impl Iterator<Item = Vec<Str
     lines.join("\n")
 }
 
-/// Each thing that is said of one resource, a line each; what is empty is left out.
-pub(super) fn sheet(it: &Value, fields: &[(&str, &str)]) -> String {
-    let said = fields
+/// One resource as a table with a row for each field, given as label and name; empty fields are
+/// left out.
+pub(super) fn sheet(resource: &Value, fields: &[(&str, &str)]) -> String {
+    let rows = fields
         .iter()
-        .map(|(label, field)| vec![(*label).to_owned(), plain(&it[*field])]);
-    table(&["what", "value"], said.filter(|row| !row[1].is_empty()))
+        .map(|(label, field)| vec![(*label).to_owned(), plain(&resource[*field])]);
+    table(&["what", "value"], rows.filter(|row| !row[1].is_empty()))
 }
 
-/// A value on one line: `per_day 8`, `2 rules`.
+/// A value on one line: an object as `per_day 8, per_week 20`, items separated by semicolons.
 fn plain(value: &Value) -> String {
     match value {
         Value::Object(members) => members
@@ -36,6 +38,7 @@ fn plain(value: &Value) -> String {
     }
 }
 
+/// A value as the text of a cell: empty for null, items separated by commas.
 pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -45,6 +48,7 @@ pub(super) fn text(value: &Value) -> String {
     }
 }
 
+/// The items of a list in an answer; none if the field is left out.
 pub(super) fn items<'a>(answer: &'a Value, field: &str) -> &'a [Value] {
     answer[field].as_array().map_or(&[], Vec::as_slice)
 }

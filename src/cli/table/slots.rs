@@ -1,9 +1,10 @@
-//! Tables of slots, and of the reasons why a time is none.
+//! Tables of free slots, and of the reasons why a time cannot be booked.
 
 use serde_json::Value;
 
 use super::layout::{items, table, text};
 
+/// Free slots, in local time if the answer has it.
 pub(super) fn slots(answer: &Value) -> String {
     let clock = |slot: &Value, local: &str, instant: &str| {
         let local = text(&slot[local]);
@@ -13,11 +14,11 @@ pub(super) fn slots(answer: &Value) -> String {
             local.replace('T', " ")
         }
     };
-    let row = |it: &Value| {
+    let row = |slot: &Value| {
         vec![
-            clock(it, "local_start", "start_time"),
-            clock(it, "local_end", "end_time"),
-            text(&it["seats_remaining"]),
+            clock(slot, "local_start", "start_time"),
+            clock(slot, "local_end", "end_time"),
+            text(&slot["seats_remaining"]),
         ]
     };
     table(
@@ -26,16 +27,21 @@ pub(super) fn slots(answer: &Value) -> String {
     )
 }
 
+/// Whether a time can be booked; if not, the reasons and the nearest free slots.
 pub(super) fn explained(answer: &Value) -> String {
     let slot = text(&answer["slot"]["start_time"]);
     if answer["bookable"] == Value::Bool(true) {
         return format!("{slot} can be booked");
     }
-    let row = |it: &Value| {
-        let code = text(&it["code"])
+    let row = |violation: &Value| {
+        let code = text(&violation["code"])
             .trim_start_matches("VIOLATION_CODE_")
             .to_owned();
-        vec![code, text(&it["calendar_id"]), text(&it["message"])]
+        vec![
+            code,
+            text(&violation["calendar_id"]),
+            text(&violation["message"]),
+        ]
     };
     let rows = table(
         &["why", "calendar", "rule"],
