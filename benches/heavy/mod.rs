@@ -1,6 +1,7 @@
-//! Every method of the contract at its limits: the heaviest that a client may ask.
+//! The heaviest calls of every method of the contract, each at its limits.
 //!
-//! The list is held against the descriptors: a method that is added without an entry here stops the benchmark.
+//! `expect_complete` compares the cases with the descriptors: a new method without a case stops the
+//! benchmark.
 #![allow(clippy::unwrap_used, reason = "a benchmark stops when it cannot go on")]
 
 mod requests;
@@ -13,43 +14,45 @@ use requests::{
     metadata, of_wide, overrides, refused_batch, rules, series, time, wide, with, zone,
 };
 
-/// What each appointment on a hot calendar takes, in seconds.
+/// The length of each appointment on a hot calendar, in seconds.
 pub(crate) const TAKEN: i64 = 15 * 60;
-/// How many appointments on a hot calendar are of one customer.
+/// Appointments of one customer on a hot calendar.
 pub(crate) const OF_CUSTOMER: usize = 10_000;
 
-/// Where the calls go.
+/// The calendars that the calls use.
 #[derive(Clone)]
 pub(crate) struct Ground {
-    /// The calendar with many appointments, one behind the other from `first` on.
+    /// The calendar with many appointments, one after the other from `first` on.
     pub(crate) hot: String,
-    /// Another one like it, to be deleted.
+    /// A calendar like `hot`, to be deleted.
     pub(crate) victim: String,
-    /// How many appointments each of them has.
+    /// The appointments of each of the two.
     pub(crate) appointments: usize,
-    /// The id of one in the middle of them.
+    /// The id of an appointment in the middle of `hot`.
     pub(crate) appointment: String,
-    /// Of the customer who has many of them.
+    /// The address of the customer with many appointments.
     pub(crate) email: String,
-    /// When the first begins, in seconds.
+    /// The start of the first appointment, in seconds.
     pub(crate) first: i64,
-    /// What asks for the page that follows one of the list of `hot`.
+    /// The token of the second page of the list of `hot`.
     pub(crate) token: String,
 }
 
-/// The n-th request; the second word is the answer to the request before it in the same case.
+/// Makes the n-th request of a call, from the answer to the call before it in the same case.
 type Request = Box<dyn Fn(&Ground, usize, &Value) -> Value + Send + Sync>;
 
-/// What one caller does over and over.
+/// The calls that a caller repeats.
 pub(crate) struct Case {
     pub(crate) method: &'static str,
+    /// What makes the call heavy; contains `refused` if the call must be refused.
     pub(crate) what: &'static str,
-    /// The calls of one turn; the first is by another method where something must be there first.
+    /// The methods and requests of one turn; the last one is measured, an earlier one prepares it.
     pub(crate) calls: Vec<(&'static str, Request)>,
-    /// It can be done but once.
+    /// Whether the calls can be made only once.
     pub(crate) is_once: bool,
 }
 
+/// A case of one call.
 fn case(
     method: &'static str,
     what: &'static str,
@@ -65,7 +68,7 @@ fn case(
 }
 
 impl Case {
-    /// What is done before.
+    /// Adds a call that prepares the measured one.
     fn after(
         mut self,
         method: &'static str,
@@ -81,13 +84,14 @@ impl Case {
         self
     }
 
+    /// Makes the case one that can be made only once.
     fn once(mut self) -> Self {
         self.is_once = true;
         self
     }
 }
 
-/// All of them. What deletes the ground comes last.
+/// All cases. Those that delete the calendars come last.
 pub(crate) fn cases() -> Vec<Case> {
     let everything = [
         calendars(),

@@ -6,30 +6,32 @@ use serde_json::{Value, json};
 
 use super::Ground;
 
-/// Calendars that a request names at most.
+/// The most calendars of a request.
 pub(super) const CALENDARS: usize = 100;
-/// A series of so many calendars and as many dates as there may be claims 10,000 calendars.
+/// Calendars of a series. With the most dates of a series they make close to 10,000 claims, which
+/// is the limit.
 const SERIES_CALENDARS: usize = 27;
+/// The most dates of a series.
 const SERIES_DATES: usize = 366;
-/// Bookings of a batch.
+/// The most bookings of a batch.
 const BATCH: usize = 100;
-/// Days of a question.
+/// The most days of a search.
 pub(super) const DAYS: i64 = 400;
-/// An instant as JSON has it.
+/// An instant as in JSON, from seconds since 1970.
 pub(super) fn time(seconds: i64) -> String {
     DateTime::from_timestamp(seconds, 0)
         .unwrap()
         .to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// So many of the calendars that are for this ground alone.
+/// The ids of `count` calendars that only the calls on this ground use.
 pub(super) fn many(ground: &Ground, count: usize) -> Vec<String> {
     (0..count)
         .map(|number| format!("many/{}/{number}", ground.appointments))
         .collect()
 }
 
-/// An id that nobody else gives.
+/// The id of an appointment, unique by ground, kind of call and turn.
 pub(super) fn id(ground: &Ground, kind: u8, turn: usize) -> String {
     let number = (ground.appointments as u128) << 96 | u128::from(kind) << 64 | turn as u128;
     uuid::Builder::from_random_bytes(number.to_be_bytes())
@@ -37,6 +39,7 @@ pub(super) fn id(ground: &Ground, kind: u8, turn: usize) -> String {
         .to_string()
 }
 
+/// The most metadata of a resource.
 pub(super) fn metadata() -> Value {
     Value::Object(
         (0..50)
@@ -45,6 +48,7 @@ pub(super) fn metadata() -> Value {
     )
 }
 
+/// `count` rules, which differ from turn to turn.
 pub(super) fn rules(count: usize, turn: usize) -> Vec<Value> {
     let rule = |number: usize| {
         let minute = (number * 7 + turn) % 600;
@@ -53,7 +57,7 @@ pub(super) fn rules(count: usize, turn: usize) -> Vec<Value> {
     (0..count).map(rule).collect()
 }
 
-/// A booking on all of a hundred calendars, an hour for each turn.
+/// A booking on all of a hundred calendars, each turn an hour later.
 pub(super) fn wide(ground: &Ground, turn: usize) -> Value {
     json!({
         "calendar_ids": many(ground, CALENDARS), "assignment": "ASSIGNMENT_ALL", "start_time": time(later(ground, turn)),
@@ -61,22 +65,23 @@ pub(super) fn wide(ground: &Ground, turn: usize) -> Value {
     })
 }
 
-/// The hour of a turn, on calendars that nobody else books.
+/// The start of a turn, in seconds, on calendars that no other call books.
 pub(super) fn later(ground: &Ground, turn: usize) -> i64 {
     ground.first + turn as i64 * HOUR
 }
 
-/// Alternates with the turns.
+/// A time zone that is another one in each turn.
 pub(super) fn zone(turn: usize) -> &'static str {
     ["Europe/Berlin", "America/New_York"][turn % 2]
 }
 
+/// A request with one more field.
 pub(super) fn with(mut request: Value, field: &str, value: impl Into<Value>) -> Value {
     request[field] = value.into();
     request
 }
 
-/// The same with an id, an hour for each turn from this one on.
+/// A booking on a hundred calendars with an id, from the given hour on, each turn an hour later.
 pub(super) fn of_wide(
     kind: u8,
     hour: usize,
@@ -90,14 +95,17 @@ pub(super) fn of_wide(
     }
 }
 
+/// A request that names an appointment by its id.
 pub(super) fn by_id(kind: u8) -> impl Fn(&Ground, usize) -> Value + Send + Sync + 'static {
     move |ground, turn| json!({"appointment_id": id(ground, kind, turn)})
 }
 
+/// A slot search on the hot calendar.
 pub(super) fn hot_slots(ground: &Ground) -> Value {
     json!({"calendar_id": ground.hot, "start_time": time(ground.first), "end_time": time(ground.first + DAYS * DAY)})
 }
 
+/// A slot search on a hundred calendars.
 pub(super) fn many_slots(ground: &Ground, assignment: &str) -> Value {
     json!({
         "calendar_ids": many(ground, CALENDARS), "assignment": assignment, "page_size": 1_000,
@@ -105,7 +113,7 @@ pub(super) fn many_slots(ground: &Ground, assignment: &str) -> Value {
     })
 }
 
-/// Daily, from the turn's hour on.
+/// A daily series of the most calendars and dates, each turn an hour later.
 pub(super) fn series(ground: &Ground, turn: usize) -> Value {
     json!({
         "calendar_ids": many(ground, SERIES_CALENDARS), "assignment": "ASSIGNMENT_ALL", "frequency": "FREQUENCY_DAILY",
@@ -114,6 +122,7 @@ pub(super) fn series(ground: &Ground, turn: usize) -> Value {
     })
 }
 
+/// A daily series on the hot calendar, all dates of which are taken.
 pub(super) fn hot_series(ground: &Ground, is_partial: bool) -> Value {
     json!({
         "calendar_id": ground.hot, "frequency": "FREQUENCY_DAILY", "count": SERIES_DATES,
@@ -121,7 +130,7 @@ pub(super) fn hot_series(ground: &Ground, is_partial: bool) -> Value {
     })
 }
 
-/// A hundred bookings on a hundred calendars each.
+/// A batch of a hundred bookings on a hundred calendars each.
 pub(super) fn batch(ground: &Ground, turn: usize) -> Value {
     let start =
         |number: usize| ground.first + (30_000 + turn as i64) * 5 * DAY + number as i64 * HOUR;
@@ -134,13 +143,14 @@ pub(super) fn batch(ground: &Ground, turn: usize) -> Value {
     json!({"requests": (0..BATCH).map(one).collect::<Vec<_>>()})
 }
 
-/// The last of the batch is taken by the first.
+/// A batch whose last booking is at the time of the first, so that it is refused.
 pub(super) fn refused_batch(ground: &Ground) -> Value {
     let mut refused = batch(ground, 500);
     refused["requests"][BATCH - 1] = refused["requests"][0].clone();
     refused
 }
 
+/// The most overrides of a request, which differ from turn to turn.
 pub(super) fn overrides(ground: &Ground, turn: usize) -> Value {
     let day = |number: i64| time(ground.first + number * DAY)[..10].to_owned();
     let window = |it: usize| {
@@ -148,7 +158,7 @@ pub(super) fn overrides(ground: &Ground, turn: usize) -> Value {
         let clock = |minute: usize| format!("{:02}:{:02}", minute / 60, minute % 60);
         json!({"start_time": clock(minute), "end_time": clock(minute + 7)})
     };
-    // As much as a request may weigh.
+    // Together these are as large as a request may be.
     let windows: Vec<Value> = (0..20).map(window).collect();
     let overrides: Vec<Value> = (0..1_000)
         .map(|it| json!({"date": day(it), "windows": windows}))
@@ -156,6 +166,7 @@ pub(super) fn overrides(ground: &Ground, turn: usize) -> Value {
     json!({"calendar_id": ground.hot, "overrides": overrides})
 }
 
+/// The most busy periods of a request, which differ from turn to turn.
 pub(super) fn busy(ground: &Ground, turn: usize) -> Value {
     let start = |number: usize| ground.first + number as i64 * 2 * HOUR + turn as i64 % 2 * 60;
     let period = |number: usize| json!({"start_time": time(start(number)), "end_time": time(start(number) + 600)});
