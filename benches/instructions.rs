@@ -73,19 +73,19 @@ const CASES: [Case; 19] = [
     }),
     ("decide_and_apply_book", booked_whole),
     ("decide_refuse", || {
-        deciding(false, |it| Asked::Book(booking(2, it.taken)))
+        deciding(false, |world| Asked::Book(booking(2, world.taken)))
     }),
     ("decide_hold", || {
-        deciding(true, |it| Asked::Hold {
-            booking: booking(2, it.free[1]),
+        deciding(true, |world| Asked::Hold {
+            booking: booking(2, world.free[1]),
             ttl: ttl(),
         })
     }),
     ("decide_move", || {
-        deciding(true, |it| Asked::Reschedule(moved(it)))
+        deciding(true, |world| Asked::Reschedule(moved(world)))
     }),
     ("decide_cancel", || {
-        deciding(true, |it| cancelled(it.booked.id))
+        deciding(true, |world| cancelled(world.booked.id))
     }),
     ("refuse_100_calendars_any", || {
         refused_of_hundred(Assignment::Any)
@@ -124,8 +124,8 @@ fn day_listed() -> Task {
         let slots = first(&searches, Assignment::All, 100);
         let named: Vec<Vec<String>> = slots
             .iter()
-            .map(|it| {
-                it.calendars
+            .map(|slot| {
+                slot.calendars
                     .iter()
                     .map(|index| searches[index].calendar.id.as_str().to_owned())
                     .collect()

@@ -153,8 +153,8 @@ pub(super) fn refused_batch(ground: &Ground) -> Value {
 /// The most overrides of a request, which differ from turn to turn.
 pub(super) fn overrides(ground: &Ground, turn: usize) -> Value {
     let day = |number: i64| time(ground.first + number * DAY)[..10].to_owned();
-    let window = |it: usize| {
-        let minute = it * 14 + turn % 7;
+    let window = |number: usize| {
+        let minute = number * 14 + turn % 7;
         let clock = |minute: usize| format!("{:02}:{:02}", minute / 60, minute % 60);
         json!({"start_time": clock(minute), "end_time": clock(minute + 7)})
     };

@@ -181,7 +181,7 @@ fn wrong(slots: &Slots) -> Vec<String> {
     }
     let won: Vec<usize> = slots
         .iter()
-        .flat_map(|(start, it)| std::iter::repeat_n(*start, it.won))
+        .flat_map(|(start, slot)| std::iter::repeat_n(*start, slot.won))
         .collect();
     for pair in won.windows(2).filter(|pair| pair[1] - pair[0] < LENGTH) {
         wrong.push(format!(

@@ -107,8 +107,8 @@ impl Exit {
     pub fn table() -> String {
         Self::ALL
             .iter()
-            .fold("Exit codes:".to_owned(), |mut table, it| {
-                write!(table, "\n  {:>2}  {}", it.code(), it.meaning())
+            .fold("Exit codes:".to_owned(), |mut table, exit| {
+                write!(table, "\n  {:>2}  {}", exit.code(), exit.meaning())
                     .expect("a string takes everything");
                 table
             })

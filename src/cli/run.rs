@@ -138,23 +138,28 @@ fn refusal_text(status: &Status, typed: impl Fn(&str) -> Option<&'static str>) -
         .precondition_failure()
         .map(|it| &it.violations[..])
         .unwrap_or_default();
-    let field =
-        |it: &FieldViolation| typed(&it.field).map_or_else(|| it.field.clone(), str::to_owned);
+    let field = |violation: &FieldViolation| {
+        typed(&violation.field).map_or_else(|| violation.field.clone(), str::to_owned)
+    };
     // The message of a single violation begins with the name of its field.
-    let name = |message: String, it: &FieldViolation| {
-        message.replace(&format!("{}: ", it.field), &format!("{}: ", field(it)))
+    let name = |message: String, violation: &FieldViolation| {
+        message.replace(
+            &format!("{}: ", violation.field),
+            &format!("{}: ", field(violation)),
+        )
     };
     let message = fields.iter().fold(status.message().to_owned(), name);
     let mut lines = vec![format!("{reason}: {message}")];
     lines.extend(
         fields
             .iter()
-            .map(|it| format!("  {}: {}", field(it), it.description)),
+            .map(|violation| format!("  {}: {}", field(violation), violation.description)),
     );
-    lines.extend(
-        broken
-            .iter()
-            .map(|it| format!("  {} on {}: {}", it.r#type, it.subject, it.description)),
-    );
+    lines.extend(broken.iter().map(|violation| {
+        format!(
+            "  {} on {}: {}",
+            violation.r#type, violation.subject, violation.description
+        )
+    }));
     lines.join("\n")
 }

@@ -9,7 +9,7 @@
 //!   r8  a moves on ada      ──▶     bob  r8 b STANDS
 //!       b books bob                        │
 //!   r9  c books ada                        ▼ ClaimWalk: the claims that stand, by start
-//!                                   a claim that meets a standing one of another session is a finding
+//!                     a claim that meets a standing one of another session is a finding
 //! ```
 
 use std::collections::{BTreeMap, HashMap};

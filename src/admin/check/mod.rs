@@ -110,8 +110,8 @@ pub fn check(
 ///   └───▶ claims  ──sorted by calendar─────┴──▶ conflicts and sessions at the end
 /// ```
 ///
-/// The log and the rows are read once each. Memory hardly grows with the store: 64 KiB for each 4
-/// MiB that are sorted, and the claims of one calendar.
+/// The log is walked once. Memory hardly grows with the store: 64 KiB for each 4 MiB that are sorted,
+/// and the claims of one calendar.
 pub fn check_in(
     folder: &Path,
     store: &mut dyn Store,

@@ -267,8 +267,8 @@ impl TypeSlots {
         });
         pb::AppointmentType {
             appointment_type_id: name,
-            duration: self.minutes.map(|it| Duration {
-                seconds: i64::from(it) * 60,
+            duration: self.minutes.map(|minutes| Duration {
+                seconds: i64::from(minutes) * 60,
                 nanos: 0,
             }),
             rules: rules.collect(),

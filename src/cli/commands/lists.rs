@@ -91,7 +91,7 @@ pub struct ListAppointmentsArgs {
 
 /// In which order appointments are listed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Order {
+pub(super) enum Order {
     /// By start
     Earliest,
     /// By start, the last one first
