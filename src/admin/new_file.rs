@@ -1,4 +1,4 @@
-//! A new database file. It gets its name only when it is whole, checked and on the disk.
+//! A new database file, which gets its name only when it is whole, checked and on the disk.
 //!
 //! The file is made in a folder of its own next to its target, together with the files that SQLite
 //! makes next to a database. The folder is removed however the command ends; only SIGKILL and power
