@@ -1,6 +1,8 @@
-//! Durable bookings per second over gRPC at 1, 16, 64 and 256 in flight, beside a bare echo of messages of the same size on
-//! the same transport and the disk's own rate of append + fsync, in three rounds: only the ratios count. And the
-//! processor time that a server uses for each call, without its clients.
+//! Durable bookings per second over gRPC at 1, 16, 64 and 256 calls in flight, and the processor
+//! time that a server uses for each call, without its clients.
+//!
+//! Only ratios count: in each of three rounds, an echo of messages of the same size on the same
+//! transport and the rate of append + fsync of the disk are measured too.
 //!
 //! `cargo bench --bench booking`
 
@@ -23,10 +25,10 @@ use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::server_info_service_client::ServerInfoServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
+use bookd::service::Service;
 use bookd::zones::Zones;
 use bookd_core::time::{DAY, HOUR};
-use bookd_transport::AdmissionLimits;
-use bookd_transport::ServerLimits;
+use bookd_transport::{AdmissionLimits, Running, ServerLimits};
 use prost::Message;
 use tonic::service::Routes;
 use tonic::transport::Channel;
@@ -34,27 +36,29 @@ use tonic::transport::Channel;
 use echo::{Echo, Sized};
 use service::{CONNECTIONS, Spread, a_day, connections, open, start, tomorrow, two_workers};
 
-/// How often everything is measured, in turn.
+/// How often each call is measured.
 const ROUNDS: usize = 3;
-/// How long each call is made in each of them.
+/// Seconds of each call in a round.
 const SECONDS: f64 = 2.0;
 const IN_FLIGHT: [usize; 4] = [1, 16, 64, 256];
-/// What is booked in one of these times at most: all of them lie within the year that can be booked.
+/// Days that one measurement books at most. All measurements together lie within the year that can
+/// be booked.
 const DAYS: i64 = 25;
 const CALENDARS: usize = 1_000;
-/// Calendars whose lists say how large a list is.
+/// Calendars whose lists give the mean size of a list.
 const SAMPLES: usize = 10;
 
-/// What was measured of one kind of call.
+/// The figures of one kind of call.
 struct Measured {
     calls_per_second: f64,
     cpu_microseconds: f64,
-    /// Calls a second, of the echo beside it.
+    /// Calls per second, as a multiple of those of the echo.
     of_echo: f64,
 }
 
 impl Measured {
-    fn beside(self, echo: &Measured) -> Measured {
+    /// The figures with their ratio to an echo.
+    fn relative_to(self, echo: &Measured) -> Measured {
         Measured {
             of_echo: self.calls_per_second / echo.calls_per_second,
             ..self
@@ -62,7 +66,8 @@ impl Measured {
     }
 }
 
-/// Makes calls with so many in flight, for some seconds.
+/// Makes calls for `SECONDS`, with `in_flight` callers that each make one call after the other;
+/// `call` takes the numbers of the caller and of its call.
 async fn rate<F, Fut>(in_flight: usize, call: F) -> Measured
 where
     F: Fn(usize, usize) -> Fut + Clone + Send + 'static,
@@ -70,19 +75,22 @@ where
 {
     let (started, cpu) = (Instant::now(), used_by_services().unwrap_or(0));
     let until = started + Duration::from_secs_f64(SECONDS);
-    let mut lanes = tokio::task::JoinSet::new();
-    for lane in 0..in_flight {
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..in_flight {
         let call = call.clone();
-        lanes.spawn(async move {
+        callers.spawn(async move {
             let mut done = 0_usize;
             while Instant::now() < until {
-                assert!(call(lane, done).await, "a call of a benchmark was refused");
+                assert!(
+                    call(caller, done).await,
+                    "a call of a benchmark was refused"
+                );
                 done += 1;
             }
             done
         });
     }
-    let done: usize = lanes.join_all().await.into_iter().sum();
+    let done: usize = callers.join_all().await.into_iter().sum();
     let cpu = used_by_services().unwrap_or(0) - cpu;
     Measured {
         calls_per_second: done as f64 / started.elapsed().as_secs_f64(),
@@ -91,15 +99,16 @@ where
     }
 }
 
-/// The n-th booking of a lane: its own calendars in turn, the next free half hour of each.
-fn booking(lane: usize, n: usize, in_flight: usize, first: i64) -> pb::BookAppointmentRequest {
-    let per_lane = CALENDARS / in_flight;
-    let calendar = lane * per_lane + n % per_lane;
-    let slot = i64::try_from(n / per_lane).unwrap();
+/// The n-th booking of a caller: its own calendars in turn, an hour after the booking before on
+/// each.
+fn booking(caller: usize, n: usize, in_flight: usize, first: i64) -> pb::BookAppointmentRequest {
+    let per_caller = CALENDARS / in_flight;
+    let calendar = caller * per_caller + n % per_caller;
+    let slot = i64::try_from(n / per_caller).unwrap();
     service::booking(format!("calendar-{calendar}"), first + slot * HOUR)
 }
 
-/// Books once, to see how large the messages are.
+/// The sizes of the request and the answer of a booking.
 async fn size_of_booking(channel: &Channel, start: i64) -> Sized {
     let request = booking(0, 0, 1, start);
     let asked = request.encoded_len();
@@ -110,7 +119,7 @@ async fn size_of_booking(channel: &Channel, start: i64) -> Sized {
     Sized::new(asked, answer.into_inner().encoded_len())
 }
 
-/// How large they are of a list of this day, over several calendars.
+/// The mean sizes of the request and the answer of a list of this day, over several calendars.
 async fn size_of_day(channel: &Channel, first: i64) -> Sized {
     let (mut asked, mut answered) = (0, 0);
     for number in (0..CALENDARS).step_by(CALENDARS / SAMPLES) {
@@ -127,33 +136,33 @@ async fn size_of_day(channel: &Channel, first: i64) -> Sized {
 
 async fn echo_rate(in_flight: usize, channels: &[Channel], size: Sized) -> Measured {
     let channels = channels.to_vec();
-    rate(in_flight, move |lane, _| {
-        let (channel, size) = (channels[lane % CONNECTIONS].clone(), size.clone());
+    rate(in_flight, move |caller, _| {
+        let (channel, size) = (channels[caller % CONNECTIONS].clone(), size.clone());
         async move { echo::ask(channel, size).await.is_ok() }
     })
     .await
 }
 
-/// The servers that are asked, over connections of their own.
-struct Asked {
+/// The connections to the servers that are measured.
+struct Connections {
     service: Vec<Channel>,
     echo: Vec<Channel>,
     full: Vec<Channel>,
-    /// Of a booking and its answer.
+    /// The sizes of a booking and its answer.
     size: Sized,
 }
 
-impl Asked {
-    /// Makes each kind of call in turn, with so many in flight, of the days that begin then.
+impl Connections {
+    /// Measures each kind of call with `in_flight` callers, on the days from `first` on.
     async fn round(&self, in_flight: usize, first: i64) -> Vec<(&'static str, Measured)> {
         let echoed = echo_rate(in_flight, &self.echo, self.size.clone()).await;
         let clients = self.service.clone();
-        let booked = rate(in_flight, move |lane, n| {
-            let mut client = BookingServiceClient::new(clients[lane % CONNECTIONS].clone());
-            let request = booking(lane, n, in_flight, first);
+        let booked = rate(in_flight, move |caller, n| {
+            let mut client = BookingServiceClient::new(clients[caller % CONNECTIONS].clone());
+            let request = booking(caller, n, in_flight, first);
             async move { client.book_appointment(request).await.is_ok() }
         });
-        let booked = booked.await.beside(&echoed);
+        let booked = booked.await.relative_to(&echoed);
         let echoed_day = echo_rate(
             in_flight,
             &self.echo,
@@ -161,92 +170,126 @@ impl Asked {
         )
         .await;
         let clients = self.service.clone();
-        let listed = rate(in_flight, move |lane, n| {
-            let mut client = SlotsServiceClient::new(clients[lane % CONNECTIONS].clone());
-            let request = a_day(format!("calendar-{}", (lane + n) % CALENDARS), first);
+        let listed = rate(in_flight, move |caller, n| {
+            let mut client = SlotsServiceClient::new(clients[caller % CONNECTIONS].clone());
+            let request = a_day(format!("calendar-{}", (caller + n) % CALENDARS), first);
             async move { client.list_slots(request).await.is_ok() }
         });
-        let listed = listed.await.beside(&echoed_day);
+        let listed = listed.await.relative_to(&echoed_day);
         let refused = refusals(in_flight, &self.service, first)
             .await
-            .beside(&echoed);
+            .relative_to(&echoed);
         let mut round = vec![("echo", echoed), ("book", booked), ("refused", refused)];
         round.extend([("echo of a day", echoed_day), ("slots", listed)]);
         if in_flight > 16 {
             let overloaded = refusals(in_flight, &self.full, first).await;
-            round.push(("overloaded", overloaded.beside(&round[0].1)));
+            round.push(("overloaded", overloaded.relative_to(&round[0].1)));
         }
         round
     }
 }
 
-/// Each lane asks again and again for what it cannot have.
+/// Measures refusals: each caller books a time that is taken.
 async fn refusals(in_flight: usize, channels: &[Channel], first: i64) -> Measured {
     let clients = channels.to_vec();
-    rate(in_flight, move |lane, _| {
-        let mut client = BookingServiceClient::new(clients[lane % CONNECTIONS].clone());
-        let request = booking(lane, 0, in_flight, first);
+    rate(in_flight, move |caller, _| {
+        let mut client = BookingServiceClient::new(clients[caller % CONNECTIONS].clone());
+        let request = booking(caller, 0, in_flight, first);
         async move { client.book_appointment(request).await.is_err() }
     })
     .await
 }
 
+/// The servers that are measured.
+struct Servers {
+    service: Service,
+    /// Lets no call in, except some of each connection.
+    full: Service,
+    echo: Running,
+}
+
+impl Servers {
+    async fn start(folder: &Path) -> Self {
+        let service = start(
+            &folder.join("bookd.db"),
+            Zones::bundled(),
+            ServerLimits::default(),
+        )
+        .await;
+        // Admission lets some calls of each connection in all the same. They are refused as well,
+        // because this service has no calendars.
+        let admission = AdmissionLimits {
+            calls_max: 0,
+            ..AdmissionLimits::default()
+        };
+        let full = start(
+            &folder.join("full.db"),
+            Zones::bundled(),
+            ServerLimits {
+                admission,
+                ..ServerLimits::default()
+            },
+        )
+        .await;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let routes = Routes::new(Echo);
+        let echo = bookd_transport::start(
+            listener,
+            ServerLimits::default(),
+            two_workers(),
+            move |_| stack::alone(routes.clone()),
+        )
+        .unwrap();
+        Self {
+            service,
+            full,
+            echo,
+        }
+    }
+
+    async fn stop(self) {
+        self.echo.shutdown(Duration::from_secs(1)).await;
+        self.full.stop(Duration::from_secs(1)).await;
+        self.service.stop(Duration::from_secs(1)).await;
+    }
+}
+
 async fn measure(folder: &Path) {
-    let service = start(
-        &folder.join("bookd.db"),
-        Zones::bundled(),
-        ServerLimits::default(),
-    )
-    .await;
-    // Of each connection some calls are let in all the same: what is asked there is nothing.
-    let admission = AdmissionLimits {
-        calls_max: 0,
-        ..AdmissionLimits::default()
-    };
-    let full = start(
-        &folder.join("full.db"),
-        Zones::bundled(),
-        ServerLimits {
-            admission,
-            ..ServerLimits::default()
-        },
-    )
-    .await;
-    let echo_listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let routes = Routes::new(Echo);
-    let echo = bookd_transport::start(
-        echo_listener,
-        ServerLimits::default(),
-        two_workers(),
-        move |_| stack::alone(routes.clone()),
-    )
-    .unwrap();
-    let channels = connections(service.local_addr(), CONNECTIONS).await;
+    let servers = Servers::start(folder).await;
+    let channels = connections(servers.service.local_addr(), CONNECTIONS).await;
     for number in 0..CALENDARS {
         open(&channels[0], format!("calendar-{number}")).await;
     }
-    let mut first = tomorrow();
-    // On the last of the days that are booked next, which they do not reach.
+    let first = tomorrow();
+    // On the last of the days of the first measurement, which its bookings do not reach.
     let size = size_of_booking(&channels[0], first + (DAYS - 1) * DAY).await;
-    let asked = Asked {
+    let clients = Connections {
         service: channels,
-        echo: connections(echo.local_addr(), CONNECTIONS).await,
-        full: connections(full.local_addr(), CONNECTIONS).await,
+        echo: connections(servers.echo.local_addr(), CONNECTIONS).await,
+        full: connections(servers.full.local_addr(), CONNECTIONS).await,
         size,
     };
+    measure_rounds(folder, &clients, first).await;
+    print_end(&clients.service[0]).await;
+    drop(clients);
+    servers.stop().await;
+}
+
+/// Measures all rounds, and prints the figures.
+async fn measure_rounds(folder: &Path, clients: &Connections, mut first: i64) {
     let (mut rounds, mut waits, mut fsyncs) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let fsync = fsync_rate(folder).unwrap();
         let mut round = Vec::new();
         for in_flight in IN_FLIGHT {
             round.extend(
-                asked
+                clients
                     .round(in_flight, first)
                     .await
                     .into_iter()
-                    .map(|(call, it)| (in_flight, call, it)),
+                    .map(|(call, measured)| (in_flight, call, measured)),
             );
-            // What is taken stays taken: the next ones book later dates.
+            // The next measurement books later days, because these are taken.
             first += DAYS * DAY;
         }
         let [echo, booked] = [0, 1].map(|at| 1e6 / round[at].2.calls_per_second);
@@ -254,7 +297,7 @@ async fn measure(folder: &Path) {
         fsyncs.push(fsync);
         rounds.push(round);
     }
-    tell(&rounds);
+    print_rounds(&rounds);
     println!(
         "fsync {:.0}/s, load {}",
         Spread::of(fsyncs.into_iter()),
@@ -264,15 +307,10 @@ async fn measure(folder: &Path) {
         "one booking at a time, beyond an echo, in append + fsync: {:.2}",
         Spread::of(waits.into_iter())
     );
-    tell_end(&asked.service[0]).await;
-    drop(asked);
-    echo.shutdown(Duration::from_secs(1)).await;
-    full.stop(Duration::from_secs(1)).await;
-    service.stop(Duration::from_secs(1)).await;
 }
 
-/// Of all rounds, for each number in flight and each call.
-fn tell(rounds: &[Vec<(usize, &'static str, Measured)>]) {
+/// Prints the figures of all rounds, a row for each number in flight and each call.
+fn print_rounds(rounds: &[Vec<(usize, &'static str, Measured)>]) {
     println!(
         "{:>9} {:>13} {:>28} {:>20} {:>20}",
         "in flight", "call", "calls/s", "of echo", "CPU µs"
@@ -289,7 +327,8 @@ fn tell(rounds: &[Vec<(usize, &'static str, Measured)>]) {
     }
 }
 
-async fn tell_end(channel: &Channel) {
+/// Prints how many changes the service committed.
+async fn print_end(channel: &Channel) {
     let info = ServerInfoServiceClient::new(channel.clone())
         .get_server_info(pb::GetServerInfoRequest {})
         .await

@@ -1,10 +1,13 @@
-//! How many instructions the core needs for each of its tasks: a figure that no neighbour on the machine can move, so it
-//! gates. Every case runs by itself under valgrind; what it needed last is in benches/instructions.txt.
+//! The number of instructions that the core needs for each of its tasks. Other load on the machine
+//! does not change it, so it is a gate. Each case runs by itself under valgrind;
+//! benches/instructions.txt has the last counts.
 //!
-//! `make instructions` compares, and fails where a case needs over 5 % more. `make instructions WRITE=1` rewrites the file.
+//! `make instructions` compares, and fails where a case needs over 5 % more. `make instructions
+//! WRITE=1` rewrites the file.
 //!
-//! A crate for this exists (gungraun): its runner is a second program to install first, in the same version, with some
-//! thirty crates of its own, and its limits stand in attributes, not in a file that a command rewrites.
+//! A crate for this exists (gungraun). Its runner is a second program, which must be installed in
+//! the same version with some thirty crates of its own, and its limits are attributes instead of a
+//! file that a command rewrites.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -36,23 +39,23 @@ use bookd_core::time::{DAY, Instant, LocalDate, Seconds};
 
 use world::{NOW, calendar, count, count_several, hundred_calendars, search, starts};
 
-/// In percent of what the file says: more fails.
+/// The largest increase over the count in the file, in percent.
 const MORE_MAX: f64 = 5.0;
-/// What must be done to go on, whatever it is that does not agree.
+/// The next step after a difference, for the message.
 const REWRITE: &str =
     "if that is meant, rewrite the file: make instructions WRITE=1, and say in the commit why";
-/// Tasks of well under a microsecond are done so often in their case.
-const OFTEN: i64 = 100;
-/// How many appointments the calendar has that is decided on.
+/// Repetitions in a case whose task takes well under a microsecond.
+const REPETITIONS: i64 = 100;
+/// Appointments of the calendar that commands are decided on.
 const APPOINTMENTS: usize = 2_000;
 
-/// One task, made ready; answers whether it came out as it should.
+/// A prepared task; answers whether its result is right.
 type Task = Box<dyn FnMut() -> bool>;
 
-/// A task by name, and how to make it ready.
+/// The name of a task, and the function that prepares it.
 type Case = (&'static str, fn() -> Task);
 
-/// What is counted.
+/// The tasks that are counted.
 const CASES: [Case; 19] = [
     ("slots_31_days_200_appointments", || slots(31, 200)),
     ("slots_31_days_2000_appointments", || slots(31, 2_000)),
@@ -66,23 +69,23 @@ const CASES: [Case; 19] = [
     }),
     ("list_a_day", day_listed),
     ("decide_book", || {
-        deciding(true, |it| Asked::Book(booking(2, it.free[1])))
+        deciding(true, |world| Asked::Book(booking(2, world.free[1])))
     }),
     ("decide_and_apply_book", booked_whole),
     ("decide_refuse", || {
-        deciding(false, |it| Asked::Book(booking(2, it.taken)))
+        deciding(false, |world| Asked::Book(booking(2, world.taken)))
     }),
     ("decide_hold", || {
-        deciding(true, |it| Asked::Hold {
-            booking: booking(2, it.free[1]),
-            ttl: minutes_of_hold(),
+        deciding(true, |world| Asked::Hold {
+            booking: booking(2, world.free[1]),
+            ttl: ttl(),
         })
     }),
     ("decide_move", || {
-        deciding(true, |it| Asked::Reschedule(moved(it)))
+        deciding(true, |world| Asked::Reschedule(moved(world)))
     }),
     ("decide_cancel", || {
-        deciding(true, |it| cancelled(it.booked.id))
+        deciding(true, |world| cancelled(world.booked.id))
     }),
     ("refuse_100_calendars_any", || {
         refused_of_hundred(Assignment::Any)
@@ -112,7 +115,8 @@ fn slots_of_hundred(assignment: Assignment) -> Task {
     })
 }
 
-/// The free half of a day's slots, each with its calendars by name: as an answer shows them.
+/// The free half of the slots of a day, each with the names of its calendars, as an answer has
+/// them.
 fn day_listed() -> Task {
     let calendar = calendar(200, Limits::default());
     Box::new(move || {
@@ -120,8 +124,8 @@ fn day_listed() -> Task {
         let slots = first(&searches, Assignment::All, 100);
         let named: Vec<Vec<String>> = slots
             .iter()
-            .map(|it| {
-                it.calendars
+            .map(|slot| {
+                slot.calendars
                     .iter()
                     .map(|index| searches[index].calendar.id.as_str().to_owned())
                     .collect()
@@ -131,17 +135,21 @@ fn day_listed() -> Task {
     })
 }
 
-/// A calendar full of appointments, one of which is known whole.
-struct Decided {
+/// A state with a calendar full of appointments.
+struct FullCalendar {
     state: State,
+    /// An appointment that was booked by a command.
     booked: Arc<Appointment>,
+    /// The start of a taken slot.
     taken: Instant,
+    /// The starts of two slots: the one of `booked` and a free one.
     free: Vec<Instant>,
 }
 
-fn decided() -> Decided {
+fn full_calendar() -> FullCalendar {
     let calendar = calendar(APPOINTMENTS, Limits::default());
-    // Between the appointments is a free slot each; the one in their middle is booked through the front door.
+    // There is a free slot between two appointments each; the one in the middle is booked by a
+    // command.
     let free: Vec<Instant> = starts(&calendar)
         .into_iter()
         .skip(APPOINTMENTS / 2)
@@ -160,7 +168,7 @@ fn decided() -> Decided {
         ..State::default()
     };
     let booked = booked(&mut state, &Asked::Book(booking(1, free[0])));
-    Decided {
+    FullCalendar {
         state,
         booked,
         taken,
@@ -168,7 +176,7 @@ fn decided() -> Decided {
     }
 }
 
-/// Decides, and makes it state.
+/// Decides a command, and applies its change.
 fn booked(state: &mut State, command: &Asked) -> Arc<Appointment> {
     let decision = decide(state, command, NOW).unwrap();
     let change = decision.change(state, NOW, Caller::default()).unwrap();
@@ -176,21 +184,21 @@ fn booked(state: &mut State, command: &Asked) -> Arc<Appointment> {
     Arc::clone(&decision.outcome.appointments[0])
 }
 
-fn deciding(is_granted: bool, command: fn(&Decided) -> Asked) -> Task {
-    let world = decided();
+fn deciding(is_granted: bool, command: fn(&FullCalendar) -> Asked) -> Task {
+    let world = full_calendar();
     let command = command(&world);
     Box::new(move || black_box(decide(&world.state, &command, NOW)).is_ok() == is_granted)
 }
 
-/// As the writer does it: decided, made state, while readers hold the calendar as it was.
+/// A booking as the writer makes it: decided and applied while readers hold the calendar before it.
 fn booked_whole() -> Task {
-    let world = decided();
+    let world = full_calendar();
     let command = Asked::Book(booking(2, world.free[1]));
     let mut states = [world.state.clone(), world.state.clone()].into_iter();
     Box::new(move || {
         let mut state = states.next().unwrap();
         let appointment = booked(&mut state, &command);
-        // Dropping what was there before is not the writer's work.
+        // The writer does not drop the calendar before the change, because readers hold it.
         std::mem::forget(state);
         appointment.start == world.free[1]
     })
@@ -226,11 +234,12 @@ fn booking(number: u128, start: Instant) -> Booking {
     )
 }
 
-fn minutes_of_hold() -> Seconds {
+/// The ttl of a hold, in seconds.
+fn ttl() -> Seconds {
     Seconds::new(600).unwrap()
 }
 
-fn moved(world: &Decided) -> Move {
+fn moved(world: &FullCalendar) -> Move {
     Move {
         appointment: world.booked.id,
         start: Some(Start::At(world.free[1])),
@@ -251,7 +260,7 @@ fn cancelled(appointment: AppointmentId) -> Asked {
 }
 
 fn dates_read() -> Task {
-    let texts: Vec<String> = (0..OFTEN)
+    let texts: Vec<String> = (0..REPETITIONS)
         .map(|n| LocalDate::from_days(20_000 + n as i32).to_string())
         .collect();
     Box::new(move || {
@@ -265,7 +274,7 @@ fn instants_shown() -> Task {
     use std::fmt::Write;
     let mut text = String::with_capacity(64);
     Box::new(move || {
-        (0..OFTEN).all(|n| {
+        (0..REPETITIONS).all(|n| {
             text.clear();
             write!(text, "{}", NOW.plus(n * DAY)).is_ok() && black_box(&text).len() == 20
         })
@@ -273,25 +282,27 @@ fn instants_shown() -> Task {
 }
 
 fn codes_shown() -> Task {
-    Box::new(move || (0..OFTEN).all(|n| black_box(encode(AppointmentKey(n as u64), 42)).len() == 9))
+    Box::new(move || {
+        (0..REPETITIONS).all(|n| black_box(encode(AppointmentKey(n as u64), 42)).len() == 9)
+    })
 }
 
 fn instants_turned() -> Task {
     let zone = Arc::clone(&calendar(0, Limits::default()).profile.zone);
     Box::new(move || {
-        (0..OFTEN)
-            .map(|n| NOW.plus(n * DAY))
-            .all(|it| zone.instants(black_box(zone.wall(it))) == LocalInstants::One(it))
+        (0..REPETITIONS).map(|n| NOW.plus(n * DAY)).all(|instant| {
+            zone.instants(black_box(zone.wall(instant))) == LocalInstants::One(instant)
+        })
     })
 }
 
-/// What valgrind counts in; it knows this function by its name.
+/// The function in which valgrind counts; it is selected by its name.
 #[inline(never)]
 fn counted_by_valgrind(task: &mut dyn FnMut() -> bool) -> bool {
     black_box(task())
 }
 
-/// Runs one case: once so that all is warm, once counted.
+/// Runs one case: once to warm up, once counted.
 fn run(name: &str) -> ExitCode {
     let Some((_, prepare)) = CASES.iter().find(|case| case.0 == name) else {
         return ExitCode::FAILURE;
@@ -305,8 +316,8 @@ fn run(name: &str) -> ExitCode {
     }
 }
 
-/// The instructions of a case, counted in a process of its own.
-fn measured(name: &str) -> Result<u64, String> {
+/// Counts the instructions of a case in a process of its own.
+fn count_instructions(name: &str) -> Result<u64, String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("instructions");
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let out = folder.join(name);
@@ -330,31 +341,31 @@ fn measured(name: &str) -> Result<u64, String> {
         .lines()
         .find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());
     total
-        .filter(|it| *it > 0)
+        .filter(|count| *count > 0)
         .ok_or_else(|| format!("{}: valgrind counted nothing", out.display()))
 }
 
-/// The file as it lies in the repository.
+/// The file of the counts in the repository.
 fn file() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../benches/instructions.txt")
 }
 
-/// What the counts depend on besides the code: compiler and machine.
+/// The compiler and the host, on which the counts depend besides the code.
 fn toolchain() -> String {
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
-    let told = Command::new(rustc)
+    let version = Command::new(rustc)
         .arg("-vV")
         .output()
-        .map(|it| String::from_utf8_lossy(&it.stdout).into_owned());
-    let told = told.unwrap_or_default();
-    let host = told
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let version = version.unwrap_or_default();
+    let host = version
         .lines()
         .find_map(|line| line.strip_prefix("host: "))
         .unwrap_or_default();
-    format!("{}, {host}", told.lines().next().unwrap_or_default())
+    format!("{}, {host}", version.lines().next().unwrap_or_default())
 }
 
-/// What the file says: the toolchain it was made with, and the instructions of each case.
+/// The content of the file: the toolchain that it was made with, and the count of each case.
 fn kept() -> (String, BTreeMap<String, u64>) {
     let text = std::fs::read_to_string(file()).unwrap_or_default();
     let made_with = text
@@ -383,7 +394,7 @@ fn write(toolchain: &str, counted: &[(&str, u64)]) -> std::io::Result<()> {
     std::fs::write(file(), text)
 }
 
-/// Prints each case beside what the file says, and answers what is wrong.
+/// Prints each count with its difference to the file; answers the differences that fail.
 fn compare(counted: &[(&str, u64)], kept: &BTreeMap<String, u64>) -> Vec<String> {
     let mut wrong = Vec::new();
     for (name, count) in counted {
@@ -427,7 +438,7 @@ fn main() -> ExitCode {
     }
     let counted: Result<Vec<_>, String> = CASES
         .iter()
-        .map(|(name, _)| Ok((*name, measured(name)?)))
+        .map(|(name, _)| Ok((*name, count_instructions(name)?)))
         .collect();
     let counted = match counted {
         Ok(counted) => counted,

@@ -1,8 +1,9 @@
-//! What many appointments cost: memory for each, the start on a file that holds them, and the processor time of a booking
-//! beside the same on a file of 10,000.
+//! The cost of many appointments: memory for each, the start on a file with them, and the processor
+//! time of a booking, compared with a file of 10,000.
 //!
-//! `cargo bench --bench large` takes 100,000 appointments; `BOOKD_LARGE=10000000 cargo bench --bench large` takes minutes
-//! and 4 GB of disk. Each measurement has a process of its own, so that none is told what another one left in memory.
+//! `cargo bench --bench large` takes 100,000 appointments; `BOOKD_LARGE=10000000 cargo bench
+//! --bench large` takes minutes and 4 GB of disk. Each measurement has a process of its own, so
+//! that none finds memory that another one has left.
 
 #![allow(
     clippy::unwrap_used,
@@ -42,25 +43,25 @@ use tonic::transport::Channel;
 use filled::{booking, commit, opened, take};
 use service::{CONNECTIONS, Spread, a_day, connections, tomorrow};
 
-/// How many appointments without `BOOKD_LARGE`.
+/// Appointments of the large file, unless `BOOKD_LARGE` says otherwise.
 const APPOINTMENTS: usize = 100_000;
-/// What is called small.
+/// Appointments of the small file.
 const SMALL: usize = 10_000;
-/// How many appointments a calendar has, of a file that is not small.
+/// Appointments of each calendar in a file that is not small.
 const EACH: usize = 100;
-/// How many calendars a file has at least: bookings are spread over them.
+/// The least calendars of a file; bookings are spread over them.
 const CALENDARS_MIN: usize = 1_000;
 /// Changes of one commit while a file is filled.
 const BATCH: usize = 5_000;
-/// How many bookings are made to see what one costs: enough for the ticks of a processor's clock, and not so many that
-/// the small file is small no more.
+/// Bookings of a measurement: enough for the resolution of processor time, and few enough that the
+/// small file stays small.
 const BOOKINGS: usize = 20_000;
-/// On all calendars in turn they take no more turns than this, two hours each.
+/// The most bookings on one calendar when all calendars are booked; each takes two hours of it.
 const ALL_TURNS_MAX: usize = 1_000;
 const IN_FLIGHT: usize = 64;
-/// How often what is compared is measured in turn.
+/// Rounds of each comparison.
 const ROUNDS: usize = 3;
-/// Calendars that are asked for at once when all are brought into memory.
+/// Calendars that are loaded at once when all are brought into memory.
 const VIEWED: usize = 100;
 
 fn calendars_of(appointments: usize) -> usize {
@@ -71,7 +72,8 @@ fn calendar(number: usize) -> CalendarId {
     CalendarId::parse(&format!("tenant/calendar-{number}")).unwrap()
 }
 
-/// Makes the file through the core and the store, calendar by calendar, an appointment in every second hour.
+/// Fills a file through the core and the store, calendar by calendar, an appointment in every
+/// second hour.
 fn fill(file: &Path, appointments: usize, first: Instant) {
     let zones = Arc::new(Zones::bundled());
     let mut store = open_sqlite(file, &zones).unwrap();
@@ -102,7 +104,7 @@ fn fill(file: &Path, appointments: usize, first: Instant) {
     commit(&mut store, &mut changes);
 }
 
-/// With the zones that the binary takes by default.
+/// Starts the service with the zones that the binary takes by default.
 async fn serve(file: &Path) -> Service {
     service::start(file, Zones::load(None).unwrap(), ServerLimits::default()).await
 }
@@ -111,7 +113,7 @@ fn milliseconds(since: Stopwatch) -> f64 {
     since.elapsed().as_secs_f64() * 1_000.0
 }
 
-/// Says how long the start takes, and the first call after it, of a calendar in the middle.
+/// Prints how long the start takes, and the first call after it, of a calendar in the middle.
 async fn start(file: &Path, appointments: usize, first: Instant) {
     let begun = Stopwatch::now();
     let service = serve(file).await;
@@ -129,13 +131,13 @@ async fn start(file: &Path, appointments: usize, first: Instant) {
         .into_inner()
         .slots;
     println!("called {}", milliseconds(called));
-    // Of the first day every second hour is taken.
+    // Every second hour of the first day is taken.
     let taken = (appointments / calendars_of(appointments)).min(12);
     assert_eq!(slots.len(), 24 - taken, "the first call saw what is booked");
     service.stop(Duration::from_secs(1)).await;
 }
 
-/// Kilobytes of memory that this process has.
+/// The resident memory of this process, in kilobytes.
 fn resident() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status
@@ -148,8 +150,8 @@ fn resident() -> f64 {
         .unwrap_or_default()
 }
 
-/// Brings every calendar into memory and says how much that takes; then books on some of them and on all, and says what it
-/// costs.
+/// Loads all calendars and prints the memory that they take; then books on some of them and on all,
+/// and prints the cost.
 async fn book(file: &Path, appointments: usize, first: Instant, round: usize) {
     let service = serve(file).await;
     let calendars = calendars_of(appointments);
@@ -170,7 +172,7 @@ async fn book(file: &Path, appointments: usize, first: Instant, round: usize) {
     println!("active {claims}");
     let channels = connections(service.local_addr(), CONNECTIONS).await;
     for (name, some) in [("some", CALENDARS_MIN), ("all", calendars)] {
-        // Of a file that has no more calendars all are some.
+        // In a file with the least calendars, all calendars are the same as some.
         if name == "some" || some > CALENDARS_MIN {
             let (cpu, rate) = booked(&channels, round, move |number| {
                 free(number, calendars, some, first)
@@ -183,7 +185,8 @@ async fn book(file: &Path, appointments: usize, first: Instant, round: usize) {
     service.stop(Duration::from_secs(1)).await;
 }
 
-/// Makes the bookings of a round; answers the processor's microseconds for each, and how many there are in a second.
+/// Makes the bookings of a round; answers the microseconds of processor time for each, and the
+/// bookings per second.
 async fn booked<F>(channels: &[Channel], round: usize, request: F) -> (f64, f64)
 where
     F: Fn(usize) -> pb::BookAppointmentRequest + Copy + Send + 'static,
@@ -212,7 +215,8 @@ where
     )
 }
 
-/// The n-th booking on some of the calendars, in an order that is none; where it is not on all, at times that those leave.
+/// The n-th booking on `some` of the calendars, in a scattered order; if these are not all
+/// calendars, at times that the bookings on all calendars leave free.
 fn free(
     number: usize,
     calendars: usize,
@@ -227,13 +231,13 @@ fn free(
     )
 }
 
-/// What a measurement said, by name.
-type Said = BTreeMap<String, f64>;
-/// What was said of the small file, and of the large one.
-type Round = (Said, Said);
+/// The figures that a measurement printed, by name.
+type Figures = BTreeMap<String, f64>;
+/// The figures of the small file, and of the large one.
+type Round = (Figures, Figures);
 
-/// One measurement in a process of its own: what it said, by name.
-fn child(words: &[&str]) -> Said {
+/// Runs one measurement in a process of its own.
+fn child(words: &[&str]) -> Figures {
     let output = Command::new(std::env::current_exe().unwrap())
         .arg("--child")
         .args(words)
@@ -244,14 +248,15 @@ fn child(words: &[&str]) -> Said {
         "{words:?}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let said = String::from_utf8(output.stdout).unwrap();
-    said.lines()
+    let printed = String::from_utf8(output.stdout).unwrap();
+    printed
+        .lines()
         .filter_map(|line| line.split_once(' '))
-        .map(|(name, it)| (name.to_owned(), it.parse().unwrap()))
+        .map(|(name, figure)| (name.to_owned(), figure.parse().unwrap()))
         .collect()
 }
 
-/// A file that was filled.
+/// A file that was filled, with the arguments of its measurements.
 #[derive(Clone)]
 struct Filled {
     file: String,
@@ -262,7 +267,7 @@ struct Filled {
 impl Filled {
     fn make(file: &Path, appointments: usize, first: Instant) -> Self {
         let (file, appointments) = (file.display().to_string(), appointments.to_string());
-        let (it, begun) = (
+        let (filled, begun) = (
             Self {
                 file,
                 appointments,
@@ -270,18 +275,18 @@ impl Filled {
             },
             Stopwatch::now(),
         );
-        it.child("fill", 0);
-        let megabytes = std::fs::metadata(&it.file).unwrap().len() / 1_000_000;
+        filled.child("fill", 0);
+        let megabytes = std::fs::metadata(&filled.file).unwrap().len() / 1_000_000;
         let seconds = begun.elapsed().as_secs_f64();
         println!(
             "{:>11} appointments: {megabytes} MB, filled in {seconds:.0} s, load {}",
-            it.appointments,
+            filled.appointments,
             load()
         );
-        it
+        filled
     }
 
-    fn child(&self, what: &str, round: usize) -> Said {
+    fn child(&self, what: &str, round: usize) -> Figures {
         child(&[
             what,
             &self.file,
@@ -295,26 +300,26 @@ impl Filled {
         calendars_of(self.appointments.parse().unwrap())
     }
 
-    /// Takes the file out of the system's memory, where its tools can.
-    fn forget(&self) {
+    /// Drops the file from the page cache.
+    fn drop_from_cache(&self) {
         std::fs::File::open(&self.file).unwrap().sync_all().unwrap();
-        let said = Command::new("dd")
+        let dropped = Command::new("dd")
             .arg(format!("if={}", self.file))
             .args(["iflag=nocache", "count=0"])
             .output();
         assert!(
-            said.is_ok_and(|it| it.status.success()),
+            dropped.is_ok_and(|output| output.status.success()),
             "GNU dd takes a file out of the cache"
         );
     }
 
-    /// Start and first call, with the file on the disk alone and in the system's memory.
-    fn tell_start(&self) {
+    /// Measures start and first call, with the file on the disk only and in the page cache.
+    fn measure_start(&self) {
         for (kind, is_cold) in [("from disk", true), ("from memory", false)] {
             let mut measured = Vec::new();
             for _ in 0..ROUNDS {
                 if is_cold {
-                    self.forget();
+                    self.drop_from_cache();
                 }
                 measured.push(self.child("start", 0));
             }
@@ -327,23 +332,25 @@ impl Filled {
         }
     }
 
-    fn tell_memory(&self, it: &Said) {
-        let each = |kilobytes: f64| kilobytes * 1_024.0 / it["active"];
+    /// Prints the memory of all calendars.
+    fn print_memory(&self, figures: &Figures) {
+        let each = |kilobytes: f64| kilobytes * 1_024.0 / figures["active"];
         println!(
             "{:>11} appointments: {:.0} MB resident with all calendars in memory, {:.0} before; for each {:.1} bytes all in, \
              {:.1} without what the start took; loaded in {:.1} s",
             self.appointments,
-            it["loaded"] / 1_000.0,
-            it["started"] / 1_000.0,
-            each(it["loaded"]),
-            each(it["loaded"] - it["started"]),
-            it["seconds"]
+            figures["loaded"] / 1_000.0,
+            figures["started"] / 1_000.0,
+            each(figures["loaded"]),
+            each(figures["loaded"] - figures["started"]),
+            figures["seconds"]
         );
     }
 }
 
-/// Books on both files in turn: on as many calendars as the small one has, and on all of the large one.
-fn tell_bookings(small: &Filled, large: &Filled, folder: &Path) {
+/// Measures bookings on both files: on as many calendars as the small file has, and on all of the
+/// large one.
+fn measure_bookings(small: &Filled, large: &Filled, folder: &Path) {
     let mut rounds = Vec::new();
     for round in 0..ROUNDS {
         let copy = folder.join(format!("copy-{round}.db"));
@@ -354,7 +361,7 @@ fn tell_bookings(small: &Filled, large: &Filled, folder: &Path) {
         };
         let (of_small, of_large) = (copied.child("book", 0), large.child("book", round));
         if round == 0 {
-            large.tell_memory(&of_large);
+            large.print_memory(&of_large);
         }
         rounds.push((of_small, of_large));
     }
@@ -362,22 +369,22 @@ fn tell_bookings(small: &Filled, large: &Filled, folder: &Path) {
         "{:>34} {:>22} {:>20} {:>24}",
         "BOOKINGS", "CPU µs", "of small", "bookings/s"
     );
-    let tell = |it: &Filled, calendars: usize, of: fn(&Round) -> &Said, kind: &str| {
+    let print = |filled: &Filled, calendars: usize, of: fn(&Round) -> &Figures, kind: &str| {
         let spread = |what: &dyn Fn(&Round) -> f64| Spread::of(rounds.iter().map(what));
         let (cpu, rate) = (format!("{kind}_cpu"), format!("{kind}_rate"));
-        // Each round is held against itself: the machine was the same for both.
+        // The ratio is of one round, in which the load of the machine was the same for both.
         let ratio = spread(&|round| of(round)[&cpu] / round.0["some_cpu"]);
         let (cpu, rate) = (
             spread(&|round| of(round)[&cpu]),
             spread(&|round| of(round)[&rate]),
         );
-        let name = format!("{} on {calendars} calendars", it.appointments);
+        let name = format!("{} on {calendars} calendars", filled.appointments);
         println!("{name:>34} {cpu:>22.1} {ratio:>20.2} {rate:>24.0}");
     };
-    tell(small, CALENDARS_MIN, |round| &round.0, "some");
-    tell(large, CALENDARS_MIN, |round| &round.1, "some");
+    print(small, CALENDARS_MIN, |round| &round.0, "some");
+    print(large, CALENDARS_MIN, |round| &round.1, "some");
     if large.calendars() > CALENDARS_MIN {
-        tell(large, large.calendars(), |round| &round.1, "all");
+        print(large, large.calendars(), |round| &round.1, "all");
     }
     println!("load {}", load());
 }
@@ -411,7 +418,7 @@ fn main() {
     );
     let small = Filled::make(&folder.path().join("small.db"), SMALL, first);
     let large = Filled::make(&folder.path().join("large.db"), appointments, first);
-    small.tell_start();
-    large.tell_start();
-    tell_bookings(&small, &large, folder.path());
+    small.measure_start();
+    large.measure_start();
+    measure_bookings(&small, &large, folder.path());
 }

@@ -1,8 +1,10 @@
-//! What small bookings of one client wait while others make the heaviest calls that the contract allows, each in turn.
+//! The latency of small bookings of one client while other clients make the heaviest calls that the
+//! contract allows, one kind at a time.
 //!
-//! `cargo bench --bench neighbours`: calendars of 50,000 and of 500,000 appointments; `BOOKD_HOT=50000` takes one of so many
-//! alone, `BOOKD_CASES=Delete` the methods with that in their name. Callers and the one who books run in this process, each
-//! on a thread of their own, and share its processors.
+//! `cargo bench --bench neighbours` takes calendars of 50,000 and of 500,000 appointments;
+//! `BOOKD_HOT=50000` takes only that size, `BOOKD_CASES=Delete` only the methods with that in their
+//! name. The callers and the booker run in this process, each on a thread of their own, and share
+//! its processors.
 
 #![allow(
     clippy::unwrap_used,
@@ -51,29 +53,32 @@ use service::tomorrow;
 
 /// Appointments on the hot calendars.
 const HOT: [usize; 2] = [50_000, 500_000];
-/// Calendars of the one who makes small bookings, hour by hour.
+/// Calendars of the small bookings.
 const SMALL: usize = 200;
-/// Calendars that heavy calls name a hundred of, for each hot one; and others that are only listed.
+/// Calendars for each hot one that heavy calls name together.
 const MANY: usize = 100;
+/// Calendars that are only listed.
 const LISTED: usize = 1_000;
-/// Callers of what is heavy.
+/// Callers of the heavy calls.
 const CALLERS: usize = 2;
-/// How long each case is measured, and the one who books alone before it.
-const BESIDE: Duration = Duration::from_millis(1_500);
-const ALONE: Duration = Duration::from_millis(400);
-/// Messages of a stream that are taken before it is opened anew.
-const TOLD: usize = 100;
+/// How long each case is measured.
+const CASE_TIME: Duration = Duration::from_millis(1_500);
+/// How long the booker is measured alone before each case.
+const ALONE_TIME: Duration = Duration::from_millis(400);
+/// Messages of a stream that are read before it is opened again.
+const STREAM_MESSAGES: usize = 100;
 /// Changes of a commit while the file is filled.
 const BATCH: usize = 5_000;
-/// What is promised: so many times what it is alone, and so many milliseconds.
+/// The promised limit of the latency, as a multiple of the latency alone.
 const RATIO_MAX: f64 = 5.0;
+/// The promised limit of the latency, in milliseconds.
 const MILLISECONDS_MAX: f64 = 50.0;
 
 fn calendar(name: &str) -> CalendarId {
     CalendarId::parse(name).unwrap()
 }
 
-/// Fills a file: what is small, what is many, and a hot calendar and a victim for each size.
+/// Fills a file: the small calendars, and for each size the many calendars, a hot one and a victim.
 struct Filling {
     store: Sqlite,
     state: State,
@@ -100,7 +105,7 @@ impl Filling {
         self.command(&opened(id, &utc));
     }
 
-    /// A calendar with so many appointments; answers the id of one in the middle.
+    /// Makes a calendar with `appointments`; answers the id of one in the middle.
     fn hot(&mut self, id: &CalendarId, appointments: usize, email: &str) -> String {
         self.open(id);
         let default = self.state.calendars[id]
@@ -205,7 +210,7 @@ fn fill(file: &Path, sizes: &[usize], first: Instant) -> Vec<Ground> {
     grounds
 }
 
-/// Who makes small bookings, one after the other.
+/// The client that makes small bookings, one after the other.
 struct Booker {
     client: BookingServiceClient<Channel>,
     next: usize,
@@ -213,7 +218,7 @@ struct Booker {
 }
 
 impl Booker {
-    /// Books until it is told to end; answers the milliseconds that each took.
+    /// Books until `is_over`; answers the milliseconds of each booking.
     async fn book(&mut self, is_over: impl Fn() -> bool) -> Vec<f64> {
         let mut took = Vec::new();
         while !is_over() {
@@ -229,18 +234,18 @@ impl Booker {
 
     async fn alone(&mut self) -> Vec<f64> {
         let begun = Stopwatch::now();
-        self.book(|| begun.elapsed() > ALONE).await
+        self.book(|| begun.elapsed() > ALONE_TIME).await
     }
 }
 
-/// The n-th part of a hundred of what was measured.
-fn percentile(took: &mut [f64], part: usize) -> f64 {
+/// The n-th percentile of latencies.
+fn percentile(took: &mut [f64], percent: usize) -> f64 {
     took.sort_unstable_by(f64::total_cmp);
-    took[(took.len() * part / 100).min(took.len() - 1)]
+    took[(took.len() * percent / 100).min(took.len() - 1)]
 }
 
-/// One turn of a case. The answer says whether it was refused.
-async fn turn(
+/// Makes the calls of a case once; fails if the last one is refused.
+async fn make_calls(
     client: &Client,
     case: &Case,
     ground: &Ground,
@@ -252,10 +257,14 @@ async fn turn(
         if at + 1 < case.calls.len() {
             answer = client.call(method, request).await?;
         } else if method.starts_with("Watch") {
-            let mut told = client.stream(method, request).await?;
-            let wanted = if *method == "WatchSlots" { 1 } else { TOLD };
-            for _ in 0..wanted {
-                told.next_bytes().await?;
+            let mut stream = client.stream(method, request).await?;
+            let messages = if *method == "WatchSlots" {
+                1
+            } else {
+                STREAM_MESSAGES
+            };
+            for _ in 0..messages {
+                stream.next_bytes().await?;
             }
         } else {
             client.send(&client.prepare(method, request)?).await?;
@@ -264,14 +273,15 @@ async fn turn(
     Ok(())
 }
 
-/// What the callers of a case share.
+/// The state that the callers of a case share.
 #[derive(Default)]
 struct Calling {
     next: AtomicUsize,
     is_over: AtomicBool,
 }
 
-/// A caller who makes a case's calls until it is told to end. Refused it is where the case says so, and nowhere else.
+/// A caller, which makes the calls of a case until `is_over`. Its calls must be refused exactly if
+/// the case says so.
 async fn call(
     server: Server,
     case: Arc<Case>,
@@ -281,7 +291,7 @@ async fn call(
     let client = Client::connect(&server).await.unwrap();
     loop {
         let number = calling.next.fetch_add(1, Ordering::Relaxed);
-        let done = turn(&client, &case, &ground, number).await;
+        let done = make_calls(&client, &case, &ground, number).await;
         if done.is_err() != case.what.contains("refused") {
             return Err(format!("turn {number}: {done:?}"));
         }
@@ -291,16 +301,19 @@ async fn call(
     }
 }
 
-/// What was seen beside a case.
+/// The figures of a case.
 struct Measured {
+    /// How often the calls of the case were made.
     turns: usize,
     seconds: f64,
+    /// The latency of each small booking, in milliseconds.
     took: Vec<f64>,
-    /// What went otherwise than it should.
+    /// An answer that the case does not expect.
     fault: Option<String>,
 }
 
-async fn beside(
+/// Measures small bookings while callers make the calls of a case.
+async fn measure(
     booker: &mut Booker,
     server: &Server,
     case: &Arc<Case>,
@@ -317,7 +330,7 @@ async fn beside(
             )
         })
         .collect();
-    // On a thread of their own: who books waits for the server alone.
+    // The callers have a thread of their own, so that the booker waits for the server only.
     let callers = std::thread::spawn(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -334,7 +347,7 @@ async fn beside(
     let is_over = || {
         calling
             .is_over
-            .store(begun.elapsed() > BESIDE, Ordering::Relaxed);
+            .store(begun.elapsed() > CASE_TIME, Ordering::Relaxed);
         callers.is_finished()
     };
     let took = booker.book(is_over).await;
@@ -348,17 +361,17 @@ async fn beside(
     }
 }
 
-/// All methods of the contract have a case.
+/// Checks that all methods of the contract have a case.
 fn expect_complete(cases: &[Arc<Case>]) {
     let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap().file;
     let services = files
         .iter()
-        .filter(|it| it.package() == "bookd.v1")
-        .flat_map(|it| &it.service);
+        .filter(|file| file.package() == "bookd.v1")
+        .flat_map(|file| &file.service);
     let methods: BTreeSet<&str> = services
-        .flat_map(|it| it.method.iter().map(|method| method.name()))
+        .flat_map(|service| service.method.iter().map(|method| method.name()))
         .collect();
-    let covered: BTreeSet<&str> = cases.iter().map(|it| it.method).collect();
+    let covered: BTreeSet<&str> = cases.iter().map(|case| case.method).collect();
     assert_eq!(covered, methods, "every method has a case here");
 }
 
@@ -376,13 +389,13 @@ async fn run(file: &Path, grounds: Vec<Ground>, first: i64) {
         next: 0,
         first,
     };
-    // All small calendars come into memory.
+    // This loads all small calendars.
     booker.alone().await;
     let (mut alone, mut faults) = (booker.alone().await, 0);
     println!("| hot | beside | of | a second | p50 ms | p99 ms | of alone | worst ms | |");
     println!("|---|---|---|---|---|---|---|---|---|");
     for mut ground in grounds {
-        for case in cases.iter().filter(|it| it.method.contains(&wanted)) {
+        for case in cases.iter().filter(|case| case.method.contains(&wanted)) {
             if ground.token.is_empty() && case.method == "ListAppointments" {
                 let request = json!({"calendar_id": ground.hot, "page_size": 1_000});
                 let page = Client::connect(&server)
@@ -394,9 +407,9 @@ async fn run(file: &Path, grounds: Vec<Ground>, first: i64) {
                 ground.token = page["next_page_token"].as_str().unwrap().to_owned();
             }
             alone.append(&mut booker.alone().await);
-            let measured = beside(&mut booker, &server, case, &ground).await;
+            let measured = measure(&mut booker, &server, case, &ground).await;
             faults += usize::from(measured.fault.is_some());
-            tell(&ground, case, measured, percentile(&mut alone, 99));
+            print(&ground, case, measured, percentile(&mut alone, 99));
         }
     }
     let (p50, p99, worst) = (
@@ -413,7 +426,8 @@ async fn run(file: &Path, grounds: Vec<Ground>, first: i64) {
     assert_eq!(faults, 0, "calls went otherwise than they should");
 }
 
-fn tell(ground: &Ground, case: &Case, measured: Measured, alone: f64) {
+/// Prints the row of a case.
+fn print(ground: &Ground, case: &Case, measured: Measured, alone: f64) {
     let Measured {
         turns,
         seconds,
@@ -426,7 +440,7 @@ fn tell(ground: &Ground, case: &Case, measured: Measured, alone: f64) {
         percentile(&mut took, 100),
     );
     let (hot, method, what) = (ground.appointments, case.method, case.what);
-    // What happens but once holds up one booking or none.
+    // A case that is made once delays at most one booking, so the worst latency counts.
     let judged = if case.is_once { worst } else { p99 };
     let (rate, ratio) = (turns as f64 / seconds, judged / alone);
     let note = match fault {

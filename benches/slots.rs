@@ -1,4 +1,5 @@
-//! Slot search in the core: New York hours, a 30-minute grid, an appointment in every second slot until there are enough.
+//! Slot search in the core: New York hours, a 30-minute grid, an appointment in every second slot
+//! until there are enough.
 //!
 //! `cargo bench --no-default-features --bench slots`; the goals are in docs/PERFORMANCE.md.
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -74,7 +75,8 @@ fn nearest_slots(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| nearest(black_box(&search), NOW.plus(10 * DAY + 15 * 3_600)));
 }
 
-/// What SetAvailability costs the writer: every upcoming appointment is held against 100 rules.
+/// The cost of SetAvailability for the writer: every upcoming appointment is compared with 100
+/// rules.
 #[divan::bench(args = [1_000, 20_000])]
 fn hours_beside_appointments(bencher: Bencher<'_, '_>, appointments: usize) {
     let calendar = calendar(appointments, Limits::default());

@@ -1,7 +1,9 @@
-//! What a thousand watchers cost the one who books: bookings a second with none, and with each kind of a thousand, in turn.
+//! The cost of a thousand watchers for bookings: bookings per second without watchers, and with a
+//! thousand watchers of each kind.
 //!
-//! `cargo bench --bench watch`. The watchers run in this process too, on a thread of their own, and share its processors:
-//! what a server uses of them for each booking is told beside.
+//! `cargo bench --bench watch`. The watchers run in this process too, on a thread of their own, and
+//! share its processors; the processor time of the server for each booking is therefore shown
+//! separately.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +22,7 @@ use bookd::cli::bench::{fsync_rate, load, used_by_services};
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
-use bookd::proto::v1::watch_appointments_response::Message as Told;
+use bookd::proto::v1::watch_appointments_response::Message;
 use bookd::zones::Zones;
 use bookd_core::time::HOUR;
 use bookd_transport::ServerLimits;
@@ -32,24 +34,24 @@ use tonic::transport::Channel;
 use service::{CONNECTIONS, Spread, connections, open, start, tomorrow};
 
 const WATCHERS: usize = 1_000;
-/// Connections of the watchers: a connection has at most 200 streams.
+/// Connections of the watchers; a connection has at most 200 streams.
 const WATCHING_CONNECTIONS: usize = 10;
 const CALENDARS: usize = 1_000;
 const SECONDS: f64 = 2.0;
 const ROUNDS: usize = 3;
-/// Bookings before each measurement, so that what ended before has ended.
+/// Bookings before each measurement, so that the watchers of the one before have ended.
 const WARM_UP: usize = 200;
 
-/// What the watchers want.
+/// The kind of watchers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// There is none.
+    /// No watchers.
     None,
-    /// Each a calendar of which nothing is booked.
+    /// Each watches a calendar that is never booked.
     Elsewhere,
-    /// Each a calendar of its own: a booking is told to one.
+    /// Each watches a calendar of its own, so a booking reaches one watcher.
     One,
-    /// Everything: a booking is told to all.
+    /// Each watches everything, so a booking reaches all watchers.
     Everything,
 }
 
@@ -78,27 +80,30 @@ impl Kind {
     }
 }
 
-/// What was measured beside one kind.
+/// The figures with one kind of watchers.
 #[derive(Clone, Copy)]
 struct Measured {
+    /// Bookings per second.
     bookings: f64,
+    /// Microseconds of processor time of the server for each booking.
     cpu: f64,
-    told: f64,
+    /// Changes that watchers received per second.
+    received: f64,
 }
 
-/// Where it all happens.
+/// The clients of the service.
 struct World {
     channels: Vec<Channel>,
     watching: Vec<Channel>,
     handle: Handle,
-    told: Arc<AtomicU64>,
-    /// The next booking.
+    received: Arc<AtomicU64>,
+    /// The number of the next booking.
     next: Arc<AtomicUsize>,
     first: i64,
 }
 
 impl World {
-    /// Opens watches, and waits until each has caught up.
+    /// Opens the watches, and waits until each has caught up.
     async fn watch(&self, kind: Kind) -> JoinSet<()> {
         let (mut watchers, ready) = (JoinSet::new(), Arc::new(Semaphore::new(0)));
         if kind == Kind::None {
@@ -107,7 +112,7 @@ impl World {
         for number in 0..WATCHERS {
             let mut client =
                 ListServiceClient::new(self.watching[number % WATCHING_CONNECTIONS].clone());
-            let (told, ready) = (Arc::clone(&self.told), Arc::clone(&ready));
+            let (received, ready) = (Arc::clone(&self.received), Arc::clone(&ready));
             let watching = async move {
                 let mut stream = client
                     .watch_appointments(kind.request(number))
@@ -115,9 +120,9 @@ impl World {
                     .unwrap()
                     .into_inner();
                 let mut is_ready = false;
-                while let Some(it) = stream.message().await.unwrap() {
-                    match it.message {
-                        Some(Told::Change(_)) => drop(told.fetch_add(1, Ordering::Relaxed)),
+                while let Some(response) = stream.message().await.unwrap() {
+                    match response.message {
+                        Some(Message::Change(_)) => drop(received.fetch_add(1, Ordering::Relaxed)),
                         _ if !is_ready => {
                             is_ready = true;
                             ready.add_permits(1);
@@ -132,7 +137,8 @@ impl World {
         watchers
     }
 
-    /// Books with so many in flight, so many times or for so long.
+    /// Books with `in_flight` calls, until `at_most` bookings or until `until`; answers their
+    /// number.
     async fn book(&self, in_flight: usize, at_most: usize, until: Instant) -> usize {
         let (mut running, asked) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
         for number in 0..in_flight {
@@ -158,7 +164,7 @@ impl World {
         self.book(in_flight, WARM_UP, Instant::now() + Duration::from_secs(10))
             .await;
         let (begun, cpu) = (Instant::now(), used_by_services().unwrap_or(0));
-        let told = self.told.load(Ordering::Relaxed);
+        let received = self.received.load(Ordering::Relaxed);
         let bookings = self
             .book(
                 in_flight,
@@ -170,12 +176,12 @@ impl World {
             begun.elapsed().as_secs_f64(),
             used_by_services().unwrap_or(0) - cpu,
         );
-        let told = self.told.load(Ordering::Relaxed) - told;
+        let received = self.received.load(Ordering::Relaxed) - received;
         drop(watchers);
         Measured {
             bookings: bookings as f64 / seconds,
             cpu: cpu as f64 / bookings as f64,
-            told: told as f64 / seconds,
+            received: received as f64 / seconds,
         }
     }
 }
@@ -186,19 +192,20 @@ fn booking(number: usize, first: i64) -> pb::BookAppointmentRequest {
     service::booking(format!("calendar-{}", number % CALENDARS), start)
 }
 
-fn tell(in_flight: usize, measured: &[[Measured; Kind::ALL.len()]]) {
+/// Prints the figures of all rounds, a row for each kind of watchers.
+fn print_rounds(in_flight: usize, measured: &[[Measured; Kind::ALL.len()]]) {
     for (at, kind) in Kind::ALL.into_iter().enumerate() {
         let of =
             |what: fn(&Measured) -> f64| Spread::of(measured.iter().map(|round| what(&round[at])));
-        let (rate, cpu, told) = (of(|it| it.bookings), of(|it| it.cpu), of(|it| it.told));
-        // Each round is held against itself: the machine was the same for both.
+        let (rate, cpu, received) = (of(|it| it.bookings), of(|it| it.cpu), of(|it| it.received));
+        // The ratio is of one round, in which the load of the machine was the same for both.
         let ratio = Spread::of(
             measured
                 .iter()
                 .map(|round| round[at].bookings / round[0].bookings),
         );
         println!(
-            "{in_flight:>9} {:>26} {rate:>24.0} {ratio:>18.2} {cpu:>24.1} {told:>24.0}",
+            "{in_flight:>9} {:>26} {rate:>24.0} {ratio:>18.2} {cpu:>24.1} {received:>24.0}",
             kind.name()
         );
     }
@@ -217,12 +224,12 @@ async fn run(handle: Handle, folder: &std::path::Path) {
         .spawn(connections(address, WATCHING_CONNECTIONS))
         .await
         .unwrap();
-    let (told, next) = (Arc::default(), Arc::default());
+    let (received, next) = (Arc::default(), Arc::default());
     let world = World {
         channels,
         watching,
         handle,
-        told,
+        received,
         next,
         first: tomorrow(),
     };
@@ -251,7 +258,7 @@ async fn run(handle: Handle, folder: &std::path::Path) {
             }
             measured.push(<[Measured; Kind::ALL.len()]>::try_from(round).ok().unwrap());
         }
-        tell(in_flight, &measured);
+        print_rounds(in_flight, &measured);
     }
     println!("load {}", load());
     drop(world);

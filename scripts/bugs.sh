@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Proves that the proofs see: every bug on purpose must be caught by the test that is named for it.
+# Checks the tests by bugs on purpose: each bug must be caught by the test that its patch names.
 #
-#   scripts/bugs.sh [NAME…]      all of tests/bugs, or these
+#   scripts/bugs.sh [NAME…]      all bugs of tests/bugs, or the named ones
 #
-# Each patch of tests/bugs puts one bug behind a switch, and names the test that must fail when it is on. All of them
+# Each patch of tests/bugs adds one bug behind a switch, and names the test that must fail when it is on. All patches
 # are applied to a copy of the tree below target/, which is built once; the product itself has no such switch. A patch
-# that no longer applies fails.
+# that no longer applies fails the script.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# No test takes longer, whatever bug it meets.
+# The time limit of a test, which no bug may exceed.
 limit_seconds=900
 
 copy="$PWD/target/bugs/tree"
@@ -20,11 +20,11 @@ git ls-files -z --cached --others --exclude-standard \
     | tar --create --null --files-from=- \
     | tar --extract --touch --directory="$copy"
 
-# What is built of other packages is shared with the tree; the copy's own binaries are not.
+# Builds of other packages are shared with the tree, but not the binaries of the copy.
 CARGO_BUILD_BUILD_DIR="$(realpath --canonicalize-missing "${CARGO_TARGET_DIR:-target}")"
 export CARGO_BUILD_BUILD_DIR
 export CARGO_TARGET_DIR="$PWD/target/bugs/target"
-# Otherwise git takes the paths of a patch for paths of the tree that the copy lies in.
+# Otherwise git would resolve the paths of a patch against the tree around the copy.
 GIT_CEILING_DIRECTORIES="$(dirname "$copy")"
 export GIT_CEILING_DIRECTORIES
 export RUST_BACKTRACE=0

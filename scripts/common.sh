@@ -1,7 +1,7 @@
-# What the scripts here share; sourced from the folder of the project, never run.
+# Functions that the scripts share; sourced from the folder of the project, never run.
 #
-# Sets `bookd` to the binary: the one in BOOKD, or else a release build of this folder. `begin NAME FOLDER` makes the
-# folder `work`; when the script ends, however it ends, the process in `server` is ended with `signal`, and `work` removed.
+# Sets `bookd` to the binary: the one in BOOKD, otherwise a release build of this folder. `begin NAME FOLDER` makes the
+# folder `work`. However the script ends, the process in `server` is then ended with `signal`, and `work` is removed.
 
 bookd="${BOOKD:-${CARGO_TARGET_DIR:-target}/release/bookd}"
 [ -n "${BOOKD:-}" ] || cargo build --release --locked --quiet

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# What reading the change log takes of a server's memory when a change is an import of half a million appointments.
+# The memory that a server needs to read the change log when a change is an import of half a million appointments.
 #
 #   scripts/log.sh [IMPORTS]
 #   LIMIT_MIB=512 scripts/log.sh [IMPORTS]
 #
-# Makes files of 500 calendars with 1,000 appointments each, imports them, one change each (2 unless told otherwise: a
-# million appointments), and prints of each call how long it takes and the most that the server holds beyond what it held
-# before, once and by 4 callers at a time; then what the commands take that read the whole store. With LIMIT_MIB the
-# server is killed when it holds more than so much, its share of the system's page cache counted: it has a control group
-# of its own, which takes rights of root. A call that fails, or a server that ends, fails the script.
+# Makes IMPORTS files (default 2, which is a million appointments) of 500 calendars with 1,000 appointments each, and
+# imports each as one change. Prints for each call, by one caller and by 4 at a time, its time and the most memory that
+# the server needs above what it had before; then the time and memory of the commands that read the whole store. With
+# LIMIT_MIB the server is killed above that much memory, its share of the page cache included: it has a control group of
+# its own, which needs rights of root. A call that fails, or a server that ends, fails the script.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +16,7 @@ imports=${1:-2}
 . scripts/common.sh
 begin log "${TMPDIR:-/tmp}"
 
-# File number $1: one appointment an hour from the first of next month on.
+# Prints file number $1: one appointment an hour from the first of next month on.
 file() {
     awk -v first=$((500 * $1)) -v from="$(date -u -d "$(date -u +%Y-%m-01) + 1 month" +%s)" 'BEGIN {
         printf "{\"calendars\":["
@@ -36,7 +36,7 @@ file() {
         print "]}"
     }'
 }
-# What a command takes that has the store for itself.
+# Runs a command that uses the store without a server, and prints its time and memory.
 offline() {
     /usr/bin/time -f "bookd $1 %e s %M KiB" -o "$work/took" "$bookd" "$@" >/dev/null
     awk '{ printf "%-44s %8.2f s %8.1f MiB\n", $1 " " $2, $3, $5 / 1024 }' "$work/took"
@@ -47,13 +47,13 @@ for number in $(seq 0 $((imports - 1))); do
     offline import "$work/calendars.json" --store "sqlite:$work/bookd.db"
 done
 
-# Puts the process that asks into a control group with this limit, and says where that is.
+# Puts this process into the control group $group with a limit of $1 MiB.
 group=""
 confine() {
     local megabytes=$1 v1=/sys/fs/cgroup/memory v2=/sys/fs/cgroup
     if [ -d "$v1" ]; then
         mkdir "$group" && echo "${megabytes}M" >"$group/memory.limit_in_bytes"
-        # Where swap is counted, there shall be none.
+        # Where swap is counted separately, the limit includes it, so that none is used.
         [ ! -w "$group/memory.memsw.limit_in_bytes" ] || echo "${megabytes}M" >"$group/memory.memsw.limit_in_bytes"
     else
         echo +memory >"$v2/cgroup.subtree_control" && mkdir "$group" && echo "${megabytes}M" >"$group/memory.max"
@@ -79,10 +79,11 @@ until [ -n "$BOOKD_SERVER" ]; do
 done
 export BOOKD_SERVER BOOKD_TIMEOUT=5m
 
-# Kilobytes that the server holds, or held at most since it was asked last.
+# Prints a memory figure of the server in kilobytes: VmRSS, or VmHWM, the most since it was reset.
 held() { awk -v name="$1:" '$1 == name { print $2 }' "/proc/$server/status"; }
 
-# What a command takes, run by so many callers at a time; @ in its words is the number of the caller.
+# Runs a command by $1 callers at a time, and prints its time and memory; @ in its arguments is the number of the
+# caller.
 measure() {
     local callers=$1 what=$2 before start
     shift 2

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Durable bookings beside PostgreSQL that does them the senior way: an exclusion constraint, one INSERT a booking,
-# prepared, fsync on, 64 clients. Both in turn on the same disk, and only their ratio counts.
+# Compares durable bookings with PostgreSQL and its usual solution: an exclusion constraint, one prepared INSERT for each
+# booking, fsync on, 64 clients. Both run on the same disk, one after the other, and only the ratio counts.
 #
 #   scripts/postgres.sh [--rounds 3] [--seconds 10] [--clients 64] [--folder /tmp]
 #
@@ -30,7 +30,7 @@ if [ -z "$binaries" ]; then
 fi
 . scripts/common.sh
 begin postgres "$folder"
-# PostgreSQL takes TERM as a wish to wait for its clients.
+# On TERM, PostgreSQL waits for its clients; on INT it does not.
 signal=INT
 
 # PostgreSQL refuses to run as root.
@@ -55,7 +55,7 @@ sql "create table appointments (
     id uuid primary key default gen_random_uuid(), owner bigint not null, during tstzrange not null, invitee text not null,
     exclude using gist (owner with =, during with &&))"
 
-# Every client takes the next hour that nobody else takes; so none is refused, there as here.
+# Each client books hours that no other client books, so none is refused, as in `bookd bench`.
 cat >"$work/book.sql" <<'SQL'
 \set turn :turn + 1
 \set number :turn * :clients + :client_id
@@ -64,7 +64,7 @@ cat >"$work/book.sql" <<'SQL'
 insert into appointments (owner, during, invitee) values (:owner, tstzrange(to_timestamp(:start), to_timestamp(:start + 3600)), 'Grace Hopper');
 SQL
 
-# Bookings a second of PostgreSQL, spread over so many owners.
+# Prints the bookings per second of PostgreSQL, spread over $1 owners.
 postgres() {
     sql "truncate appointments"
     sql "checkpoint"
@@ -77,7 +77,7 @@ postgres() {
     awk '/^tps = / { printf "%.0f\n", $3 }' "$work/pgbench.out"
 }
 
-# One figure of the phase `book` of bookd bench.
+# Prints the bookings per second of bookd, spread over $1 calendars.
 bench() {
     "$bookd" bench --only book --in-flight "$clients" --connections 4 --seconds "$seconds" --calendars "$1" \
         --folder "$work" --json >"$work/bench.json"
@@ -86,7 +86,7 @@ bench() {
     awk -F'[:,]' '/"calls_per_second"/ { printf "%.0f\n", $2 }' "$work/bench.json"
 }
 
-# Median, least and most of a file of numbers.
+# Prints the median, the least and the most of a file of numbers.
 spread() { sort -n "$1" | awk '{ it[NR] = $1 } END { printf "%d %d %d", it[int((NR + 1) / 2)], it[1], it[NR] }'; }
 
 echo "$("$binaries/postgres" --version), $("$bookd" --version); $clients clients, $rounds rounds of $seconds s each, load $(cut -d' ' -f1-2 /proc/loadavg)"

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# 64 clients race for the same times of a server of its own, on disk, again and again: of times that overlap one is had.
+# Repeats the race of 64 clients for overlapping times on a server of its own with a store on disk: of times that
+# overlap, at most one may be booked.
 #
 #   scripts/race.sh [ROUNDS]
 #
-# `bookd demo-race` is one such race, on a server in memory; this shows the last table, and counts the rounds.
+# `bookd demo-race` is one such race, on a server in memory; this script shows the last table and counts the rounds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,4 +1,5 @@
-//! A bare echo beside which services are measured: bytes in, as many bytes out as were asked for, and no work between.
+//! An echo service that others are compared with: it answers as many bytes as the request asks for,
+//! and does no other work.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -14,26 +15,27 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
-/// Either way.
+/// The request and the answer.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Sized {
-    /// How many bytes are wanted back.
+    /// The bytes of the answer; 0 in an answer.
     #[prost(uint32, tag = "1")]
     wanted: u32,
     #[prost(bytes = "bytes", tag = "2")]
     filler: Bytes,
 }
 
-/// What a size needs beside its filler: two tags, a length and a number.
-const BESIDE: usize = 6;
+/// The bytes of a message besides its filler: two tags, a length and a number.
+const OVERHEAD_BYTES: usize = 6;
 
 impl Sized {
-    /// A request of so many bytes, for an answer of so many.
+    /// A request of `request` bytes for an answer of `answer` bytes.
     pub(crate) fn new(request: usize, answer: usize) -> Self {
-        let wanted = u32::try_from(answer.saturating_sub(BESIDE)).expect("answers are small");
+        let wanted =
+            u32::try_from(answer.saturating_sub(OVERHEAD_BYTES)).expect("answers are small");
         Self {
             wanted,
-            filler: filler(request.saturating_sub(BESIDE)),
+            filler: filler(request.saturating_sub(OVERHEAD_BYTES)),
         }
     }
 }
@@ -42,7 +44,7 @@ fn filler(bytes: usize) -> Bytes {
     Bytes::from(vec![7; bytes])
 }
 
-/// The service.
+/// The echo service.
 #[derive(Clone)]
 pub(crate) struct Echo;
 
@@ -79,7 +81,7 @@ impl Service<http::Request<Body>> for Echo {
     }
 }
 
-/// Asks for an echo.
+/// Calls the echo.
 pub(crate) async fn ask(channel: Channel, request: Sized) -> Result<(), Status> {
     let mut grpc = tonic::client::Grpc::new(channel);
     grpc.ready()

@@ -1,4 +1,4 @@
-//! A file that is filled through the core and the store, without a server.
+//! Fills the file of a store through the core and the store, without a server.
 #![allow(
     clippy::unwrap_used,
     dead_code,
@@ -19,6 +19,7 @@ use bookd_core::state::State;
 use bookd_core::time::Instant;
 use bookd_core::time::zone::Zone;
 
+/// Decides a command, applies its change, and adds it to the changes of the next commit.
 pub(crate) fn take(state: &mut State, command: &Asked, changes: &mut Vec<Change>) {
     let now = SystemClock.now().max(state.last_time);
     let change = decide(state, command, now)
@@ -29,6 +30,7 @@ pub(crate) fn take(state: &mut State, command: &Asked, changes: &mut Vec<Change>
     changes.push(change);
 }
 
+/// Commits the changes.
 pub(crate) fn commit(store: &mut Sqlite, changes: &mut Vec<Change>) {
     store
         .commit(&CommitBatch {
@@ -41,6 +43,7 @@ pub(crate) fn commit(store: &mut Sqlite, changes: &mut Vec<Change>) {
     changes.clear();
 }
 
+/// The command that makes a calendar, open around the clock.
 pub(crate) fn opened(id: &CalendarId, utc: &Arc<Zone>) -> Asked {
     let window = Window::new(0, 24 * 60).unwrap();
     let rules = vec![Rule {
@@ -58,6 +61,7 @@ pub(crate) fn opened(id: &CalendarId, utc: &Arc<Zone>) -> Asked {
     }
 }
 
+/// A booking with a new id.
 pub(crate) fn booking(id: &CalendarId, start: Instant) -> Booking {
     crate::world::booking(AppointmentId(uuid::Uuid::now_v7()), id, start)
 }

@@ -1,59 +1,58 @@
-//! Every method of the contract at its limits: the heaviest that a client may ask.
+//! The heaviest calls of every method of the contract, each at its limits.
 //!
-//! The list is held against the descriptors: a method that is added without an entry here stops the benchmark.
+//! `expect_complete` compares the cases with the descriptors: a new method without a case stops the
+//! benchmark.
 #![allow(clippy::unwrap_used, reason = "a benchmark stops when it cannot go on")]
 
+mod requests;
+
+use bookd_core::time::DAY;
 use serde_json::{Value, json};
 
-use bookd_core::time::{DAY, HOUR};
-use chrono::{DateTime, SecondsFormat};
+use requests::{
+    CALENDARS, DAYS, batch, busy, by_id, hot_series, hot_slots, id, later, many, many_slots,
+    metadata, of_wide, overrides, refused_batch, rules, series, time, wide, with, zone,
+};
 
-/// Calendars that a request names at most.
-const CALENDARS: usize = 100;
-/// A series of so many calendars and as many dates as there may be claims 10,000 calendars.
-const SERIES_CALENDARS: usize = 27;
-const SERIES_DATES: usize = 366;
-/// Bookings of a batch.
-const BATCH: usize = 100;
-/// Days of a question.
-const DAYS: i64 = 400;
-/// What each appointment on a hot calendar takes, in seconds.
+/// The length of each appointment on a hot calendar, in seconds.
 pub(crate) const TAKEN: i64 = 15 * 60;
-/// How many appointments on a hot calendar are of one customer.
+/// Appointments of one customer on a hot calendar.
 pub(crate) const OF_CUSTOMER: usize = 10_000;
 
-/// Where the calls go.
+/// The calendars that the calls use.
 #[derive(Clone)]
 pub(crate) struct Ground {
-    /// The calendar with many appointments, one behind the other from `first` on.
+    /// The calendar with many appointments, one after the other from `first` on.
     pub(crate) hot: String,
-    /// Another one like it, to be deleted.
+    /// A calendar like `hot`, to be deleted.
     pub(crate) victim: String,
-    /// How many appointments each of them has.
+    /// The appointments of each of the two.
     pub(crate) appointments: usize,
-    /// The id of one in the middle of them.
+    /// The id of an appointment in the middle of `hot`.
     pub(crate) appointment: String,
-    /// Of the customer who has many of them.
+    /// The address of the customer with many appointments.
     pub(crate) email: String,
-    /// When the first begins, in seconds.
+    /// The start of the first appointment, in seconds.
     pub(crate) first: i64,
-    /// What asks for the page that follows one of the list of `hot`.
+    /// The token of the second page of the list of `hot`.
     pub(crate) token: String,
 }
 
-/// The n-th request; the second word is the answer to the request before it in the same case.
+/// Makes the n-th request of a call, from the answer to the call before it in the same case.
 type Request = Box<dyn Fn(&Ground, usize, &Value) -> Value + Send + Sync>;
 
-/// What one caller does over and over.
+/// The calls that a caller repeats.
 pub(crate) struct Case {
     pub(crate) method: &'static str,
+    /// What makes the call heavy; contains `refused` if the call must be refused.
     pub(crate) what: &'static str,
-    /// The calls of one turn; the first is by another method where something must be there first.
+    /// The methods and requests of one turn; the last one is measured, an earlier one prepares it.
     pub(crate) calls: Vec<(&'static str, Request)>,
-    /// It can be done but once.
+    /// Whether the calls can be made only once.
     pub(crate) is_once: bool,
 }
 
+/// A case of one call.
 fn case(
     method: &'static str,
     what: &'static str,
@@ -69,7 +68,7 @@ fn case(
 }
 
 impl Case {
-    /// What is done before.
+    /// Adds a call that prepares the measured one.
     fn after(
         mut self,
         method: &'static str,
@@ -85,160 +84,14 @@ impl Case {
         self
     }
 
+    /// Makes the case one that can be made only once.
     fn once(mut self) -> Self {
         self.is_once = true;
         self
     }
 }
 
-/// An instant as JSON has it.
-pub(crate) fn time(seconds: i64) -> String {
-    DateTime::from_timestamp(seconds, 0)
-        .unwrap()
-        .to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
-/// So many of the calendars that are for this ground alone.
-fn many(ground: &Ground, count: usize) -> Vec<String> {
-    (0..count)
-        .map(|number| format!("many/{}/{number}", ground.appointments))
-        .collect()
-}
-
-/// An id that nobody else gives.
-fn id(ground: &Ground, kind: u8, turn: usize) -> String {
-    let number = (ground.appointments as u128) << 96 | u128::from(kind) << 64 | turn as u128;
-    uuid::Builder::from_random_bytes(number.to_be_bytes())
-        .into_uuid()
-        .to_string()
-}
-
-fn metadata() -> Value {
-    Value::Object(
-        (0..50)
-            .map(|key| (format!("key-{key}"), json!("v".repeat(1_000))))
-            .collect(),
-    )
-}
-
-fn rules(count: usize, turn: usize) -> Vec<Value> {
-    let rule = |number: usize| {
-        let minute = (number * 7 + turn) % 600;
-        json!({"start_time": format!("{:02}:{:02}", minute / 60, minute % 60), "end_time": "24:00"})
-    };
-    (0..count).map(rule).collect()
-}
-
-/// A booking on all of a hundred calendars, an hour for each turn.
-fn wide(ground: &Ground, turn: usize) -> Value {
-    json!({
-        "calendar_ids": many(ground, CALENDARS), "assignment": "ASSIGNMENT_ALL", "start_time": time(later(ground, turn)),
-        "invitee": {"name": "Grace Hopper"}, "note": "n".repeat(4_000), "metadata": metadata(),
-    })
-}
-
-/// The hour of a turn, on calendars that nobody else books.
-fn later(ground: &Ground, turn: usize) -> i64 {
-    ground.first + turn as i64 * HOUR
-}
-
-/// Alternates with the turns.
-fn zone(turn: usize) -> &'static str {
-    ["Europe/Berlin", "America/New_York"][turn % 2]
-}
-
-fn with(mut request: Value, field: &str, value: impl Into<Value>) -> Value {
-    request[field] = value.into();
-    request
-}
-
-/// The same with an id, an hour for each turn from this one on.
-fn of_wide(kind: u8, hour: usize) -> impl Fn(&Ground, usize) -> Value + Send + Sync + 'static {
-    move |ground, turn| {
-        with(
-            wide(ground, hour + turn),
-            "appointment_id",
-            id(ground, kind, turn),
-        )
-    }
-}
-
-fn by_id(kind: u8) -> impl Fn(&Ground, usize) -> Value + Send + Sync + 'static {
-    move |ground, turn| json!({"appointment_id": id(ground, kind, turn)})
-}
-
-fn hot_slots(ground: &Ground) -> Value {
-    json!({"calendar_id": ground.hot, "start_time": time(ground.first), "end_time": time(ground.first + DAYS * DAY)})
-}
-
-fn many_slots(ground: &Ground, assignment: &str) -> Value {
-    json!({
-        "calendar_ids": many(ground, CALENDARS), "assignment": assignment, "page_size": 1_000,
-        "start_time": time(ground.first), "end_time": time(ground.first + DAYS * DAY),
-    })
-}
-
-/// Daily, from the turn's hour on.
-fn series(ground: &Ground, turn: usize) -> Value {
-    json!({
-        "calendar_ids": many(ground, SERIES_CALENDARS), "assignment": "ASSIGNMENT_ALL", "frequency": "FREQUENCY_DAILY",
-        "count": SERIES_DATES, "start_time": time(ground.first + (3_000 + turn as i64 / 24 * 366) * DAY + turn as i64 % 24 * HOUR),
-        "duration": "3600s", "invitee": {"name": "Grace Hopper"}, "ignore_rules": ["IGNORABLE_RULE_HORIZON"],
-    })
-}
-
-fn hot_series(ground: &Ground, is_partial: bool) -> Value {
-    json!({
-        "calendar_id": ground.hot, "frequency": "FREQUENCY_DAILY", "count": SERIES_DATES,
-        "start_time": time(ground.first), "invitee": {"name": "Grace Hopper"}, "allow_partial": is_partial,
-    })
-}
-
-/// A hundred bookings on a hundred calendars each.
-fn batch(ground: &Ground, turn: usize) -> Value {
-    let start =
-        |number: usize| ground.first + (30_000 + turn as i64) * 5 * DAY + number as i64 * HOUR;
-    let one = |number| {
-        json!({
-            "calendar_ids": many(ground, CALENDARS), "assignment": "ASSIGNMENT_ALL", "start_time": time(start(number)),
-            "invitee": {"name": "Grace Hopper"}, "ignore_rules": ["IGNORABLE_RULE_HORIZON"],
-        })
-    };
-    json!({"requests": (0..BATCH).map(one).collect::<Vec<_>>()})
-}
-
-/// The last of the batch is taken by the first.
-fn refused_batch(ground: &Ground) -> Value {
-    let mut refused = batch(ground, 500);
-    refused["requests"][BATCH - 1] = refused["requests"][0].clone();
-    refused
-}
-
-fn overrides(ground: &Ground, turn: usize) -> Value {
-    let day = |number: i64| time(ground.first + number * DAY)[..10].to_owned();
-    let window = |it: usize| {
-        let minute = it * 14 + turn % 7;
-        let clock = |minute: usize| format!("{:02}:{:02}", minute / 60, minute % 60);
-        json!({"start_time": clock(minute), "end_time": clock(minute + 7)})
-    };
-    // As much as a request may weigh.
-    let windows: Vec<Value> = (0..20).map(window).collect();
-    let overrides: Vec<Value> = (0..1_000)
-        .map(|it| json!({"date": day(it), "windows": windows}))
-        .collect();
-    json!({"calendar_id": ground.hot, "overrides": overrides})
-}
-
-fn busy(ground: &Ground, turn: usize) -> Value {
-    let start = |number: usize| ground.first + number as i64 * 2 * HOUR + turn as i64 % 2 * 60;
-    let period = |number: usize| json!({"start_time": time(start(number)), "end_time": time(start(number) + 600)});
-    json!({
-        "calendar_id": ground.hot, "source": "diary", "start_time": time(ground.first),
-        "end_time": time(ground.first + 3_600 * DAY), "periods": (0..10_000).map(period).collect::<Vec<_>>(),
-    })
-}
-
-/// All of them. What deletes the ground comes last.
+/// All cases. Those that delete the calendars come last.
 pub(crate) fn cases() -> Vec<Case> {
     let everything = [
         calendars(),

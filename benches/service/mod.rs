@@ -1,5 +1,5 @@
-//! The service as the benchmarks start it, in their own process and with the allocator of the binary; and what they ask
-//! of it.
+//! The service as the benchmarks start it, in their own process and with the allocator of the
+//! binary, and the requests that they send.
 #![allow(
     clippy::unwrap_used,
     dead_code,
@@ -22,19 +22,19 @@ use bookd_transport::{ServerLimits, Workers};
 use prost_types::Timestamp;
 use tonic::transport::{Channel, Endpoint};
 
-/// As the binary has it.
+/// The allocator of the binary.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Connections of those who book.
+/// Connections of the clients that book.
 pub(crate) const CONNECTIONS: usize = 4;
 
-/// A worker for each core of the machines that figures are kept of.
+/// Two workers: one for each core of the machines whose figures are in the documents.
 pub(crate) fn two_workers() -> Workers {
     Workers::Threads(NonZeroUsize::new(2).unwrap())
 }
 
-/// Starts the service on this file.
+/// Starts the service on a file.
 pub(crate) async fn start(file: &Path, zones: Zones, limits: ServerLimits) -> Service {
     let zones = Arc::new(zones);
     let store = open_sqlite(file, &zones).unwrap();
@@ -46,7 +46,7 @@ pub(crate) async fn start(file: &Path, zones: Zones, limits: ServerLimits) -> Se
     Service::start(parts, Box::new(store)).await.unwrap()
 }
 
-/// So many connections.
+/// Opens `number` connections.
 pub(crate) async fn connections(address: SocketAddr, number: usize) -> Vec<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .unwrap()
@@ -58,7 +58,7 @@ pub(crate) async fn connections(address: SocketAddr, number: usize) -> Vec<Chann
     channels
 }
 
-/// Opens a calendar around the clock.
+/// Makes a calendar, open around the clock.
 pub(crate) async fn open(channel: &Channel, calendar_id: String) {
     let rule = pb::AvailabilityRule {
         start_time: "00:00".to_owned(),
@@ -76,7 +76,7 @@ pub(crate) async fn open(channel: &Channel, calendar_id: String) {
         .unwrap();
 }
 
-/// When the next day begins.
+/// The start of tomorrow in UTC, in seconds.
 pub(crate) fn tomorrow() -> i64 {
     (SystemClock.now().seconds() / DAY + 1) * DAY
 }
@@ -85,6 +85,7 @@ fn at(seconds: i64) -> Option<Timestamp> {
     Some(Timestamp { seconds, nanos: 0 })
 }
 
+/// A booking of the default type.
 pub(crate) fn booking(calendar_id: String, start: i64) -> pb::BookAppointmentRequest {
     pb::BookAppointmentRequest {
         calendar_id,
@@ -97,7 +98,7 @@ pub(crate) fn booking(calendar_id: String, start: i64) -> pb::BookAppointmentReq
     }
 }
 
-/// The slots of the day that begins then.
+/// The request for the slots of the day from `start` on.
 pub(crate) fn a_day(calendar_id: String, start: i64) -> pb::ListSlotsRequest {
     let (start_time, end_time) = (at(start), at(start + DAY));
     pb::ListSlotsRequest {
@@ -108,7 +109,7 @@ pub(crate) fn a_day(calendar_id: String, start: i64) -> pb::ListSlotsRequest {
     }
 }
 
-/// What several rounds came to: "median (least – most)", with as many decimals as are asked for.
+/// A figure over several rounds, shown as "median (least – most)" with the precision of the format.
 pub(crate) struct Spread(Vec<f64>);
 
 impl Spread {

@@ -1,5 +1,5 @@
-//! What the benchmarks of the core search and decide on: New York hours, a 30-minute grid, an appointment in every second
-//! slot until there are enough.
+//! The calendars of the benchmarks of the core: New York hours, a 30-minute grid, an appointment in
+//! every second slot until there are enough.
 #![allow(
     clippy::unwrap_used,
     dead_code,
@@ -24,7 +24,8 @@ use bookd_core::time::interval::Interval;
 use bookd_core::time::{DAY, Instant, Minutes};
 use zones::Zones;
 
-/// Compiled here once more, so that a benchmark of the core builds nothing else of bookd.
+/// The zones of bookd, compiled here again, so that a benchmark of the core builds nothing else of
+/// bookd.
 #[allow(unreachable_pub, reason = "it is public where it belongs")]
 #[path = "../../src/zones.rs"]
 mod zones;
@@ -36,7 +37,7 @@ pub(crate) fn half_hour() -> Minutes {
     Minutes::new(30).unwrap()
 }
 
-/// A calendar with so many appointments, in every second slot from `NOW` on.
+/// A calendar with this many appointments, in every second slot from `NOW` on.
 pub(crate) fn calendar(appointments: usize, limits: Limits) -> Calendar {
     let weekdays = Weekdays::from_bits(0b1_1111);
     let window = Window::new(9 * 60, 17 * 60).unwrap();
@@ -108,13 +109,15 @@ pub(crate) fn starts(calendar: &Calendar) -> Vec<Instant> {
     starts
 }
 
-/// All have the same booked: nobody refuses early, which is the most work that ALL can have.
+/// A hundred calendars with the same appointments. No calendar rules a slot out early, which is the
+/// most work for a search on all of them.
 pub(crate) fn hundred_calendars(appointments: usize) -> Vec<Calendar> {
     (0..100)
         .map(|_| calendar(appointments, Limits::default()))
         .collect()
 }
 
+/// A search of the calendar from `NOW` on, for `days`.
 pub(crate) fn search(calendar: &Calendar, days: i64) -> Search<'_> {
     Search {
         calendar,
@@ -128,7 +131,7 @@ pub(crate) fn search(calendar: &Calendar, days: i64) -> Search<'_> {
     }
 }
 
-/// Finds the slots, one by one.
+/// Counts the slots of a search.
 pub(crate) fn count(search: &Search<'_>) -> u32 {
     let mut slots = 0;
     visit(search, &mut |slot| {
@@ -139,7 +142,7 @@ pub(crate) fn count(search: &Search<'_>) -> u32 {
     slots
 }
 
-/// The same of several calendars.
+/// Counts the slots of a search on several calendars.
 pub(crate) fn count_several(searches: &[Search<'_>], assignment: Assignment) -> u32 {
     let mut slots = 0;
     multi_calendar::visit(searches, assignment, &mut |slot| {
@@ -150,7 +153,7 @@ pub(crate) fn count_several(searches: &[Search<'_>], assignment: Assignment) -> 
     slots
 }
 
-/// A booking of one calendar, for a person with a name.
+/// A booking on one calendar, for an invitee with a name.
 pub(crate) fn booking(id: AppointmentId, calendar: &CalendarId, start: Instant) -> Booking {
     Booking {
         id: NewId::Made(id),

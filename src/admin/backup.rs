@@ -1,36 +1,36 @@
-//! A backup: a copy of a whole database at one moment, made while a server goes on, and looked over before it gets its
-//! name.
+//! A backup: a copy of a whole database at one instant, while a server may use the database.
+//!
+//! The copy is checked before it gets its name, so a backup that exists is sound.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::copy::{Sound, copy, look_over, present};
-use super::new_file::until_done;
-use super::{AdminError, Progress, StoreFile};
+use super::copy::{SoundCopy, check_copy, copy, present};
+use super::{AdminError, Progress, StoreFile, new_file};
 use crate::store::sqlite::CopySource;
 use crate::zones::Zones;
 
 /// A backup that was made.
 #[derive(Clone, Debug)]
 pub struct Backup {
-    /// The last change that is in it.
+    /// The revision of its last change.
     pub revision: u64,
-    /// How many calendars there are.
+    /// The number of calendars.
     pub calendars: u64,
-    /// How many appointments there are.
+    /// The number of appointments.
     pub appointments: u64,
-    /// How large it is.
+    /// The size of the file in bytes.
     pub bytes: u64,
-    /// What people should know, and is no damage.
+    /// Findings that people should know and that are no damage.
     pub findings: Vec<String>,
 }
 
-/// Makes one of a store, in a file that must not be there.
+/// Makes a backup of a store in a file that must not exist.
 pub fn back_up(store: &StoreFile, target: &Path, progress: Progress) -> Result<Backup, AdminError> {
     let zones = store.load_zones()?;
     let like = present(&store.path)?;
     let (file, name) = (store.path.clone(), target.to_owned());
-    let (new_file, backup) = until_done(target, move |made| {
+    let (new_file, backup) = new_file::make(target, move |made| {
         make(&file, made, &name, &zones, progress)
     })?;
     new_file.publish(&like)?;
@@ -54,17 +54,17 @@ fn make(
         )));
     }
     copy(&mut source, made, target, progress)?;
-    let Sound {
+    let SoundCopy {
         store,
         boot,
         calendars,
         appointments,
         findings,
-    } = look_over(made, file, zones, progress)?;
+    } = check_copy(made, file, zones, progress)?;
     store
         .close_alone()
         .map_err(|error| AdminError::unreadable(target, &error))?;
-    let bytes = std::fs::metadata(made).map_or(0, |it| it.len());
+    let bytes = std::fs::metadata(made).map_or(0, |metadata| metadata.len());
     Ok(Backup {
         revision: boot.revision.0,
         calendars,

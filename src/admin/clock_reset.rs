@@ -1,6 +1,7 @@
-//! Brings a store that believed a wrong clock back to the one that is right, offline.
+//! Brings a store whose time is ahead of the clock back to the clock, offline.
 //!
-//! A store's time never goes back by itself. This says first what going back means, and does it only when told to.
+//! The time of a store never runs back by itself. A reset is planned and shown first, and written
+//! only when the caller asks for it.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use super::{AdminError, StoreFile};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::CLOCK_BEHIND_LOGGED;
 use crate::open_store::open_sqlite;
-use crate::store::log_reader::PART_EVENTS_MAX;
+use crate::store::log_reader::{ChangePart, PART_EVENTS_MAX};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Boot, CalendarFilter, CommitBatch, CommitError, Store, StoreError};
 use bookd_core::appointment::Appointment;
@@ -19,44 +20,45 @@ use bookd_core::log::LogPosition;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
 
-/// How many appointments are read at a time.
+/// Appointments that are read at a time.
 const PAGE: usize = 1_000;
 
-/// What a reset finds, and what it changes.
+/// The findings of a reset, and the change that it makes.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The last change, and when it says that it was made.
+    /// The revision and the time of the last change.
     pub last: (Revision, Instant),
-    /// What this machine's clock shows.
+    /// The time of this machine's clock.
     pub now: Instant,
-    /// What lies after that; none when the store's time is not ahead.
+    /// How the store is ahead of the clock; none if it is not ahead.
     pub ahead: Option<Ahead>,
 }
 
-/// What was made by the wrong clock, and the change that brings the store back.
+/// The changes that were made by the wrong clock, and the change that brings the store back.
 #[derive(Clone, Debug)]
 pub struct Ahead {
-    /// The first change that is kept and says that it was made after now.
+    /// The first change that is kept and has a time after now.
     pub first: Revision,
-    /// Changes that do.
+    /// The number of changes with a time after now.
     pub changes: u64,
-    /// Holds and requests that they let run out.
+    /// The number of holds and requests that expired in these changes.
     pub expired: u64,
-    /// Every change that is kept lies after now: the clock may be the one that is wrong.
+    /// Whether every change that is kept lies after now, so that the clock may be the one that is
+    /// wrong.
     pub is_all: bool,
-    /// The change that brings the store back, with a hold that it shortens in each of its events.
+    /// The change that brings the store back; each of its events shortens a hold.
     pub reset: Change,
 }
 
-/// What a reset of a store comes to; it is written where it is to be done.
-pub fn reset(store: &StoreFile, is_to_be_done: bool) -> Result<Plan, AdminError> {
+/// Plans the reset of a store, and writes it if `is_confirmed`.
+pub fn reset(store: &StoreFile, is_confirmed: bool) -> Result<Plan, AdminError> {
     store.must_be_there()?;
     let zones = store.load_zones()?;
     let path = &store.path;
     let mut store = open_sqlite(path, &zones)?;
     let plan = plan(&mut store, SystemClock.now())
         .map_err(|error| AdminError::unreadable(path, &error))?;
-    if let Some(ahead) = plan.ahead.as_ref().filter(|_| is_to_be_done) {
+    if let Some(ahead) = plan.ahead.as_ref().filter(|_| is_confirmed) {
         let batch = CommitBatch {
             changes: std::slice::from_ref(&ahead.reset),
             requests: &[],
@@ -76,7 +78,7 @@ pub fn reset(store: &StoreFile, is_to_be_done: bool) -> Result<Plan, AdminError>
 fn plan(store: &mut Sqlite, now: Instant) -> Result<Plan, StoreError> {
     let boot = store.boot()?;
     let last = (boot.revision, boot.last_time);
-    // A clock that is this little behind catches up by itself.
+    // A clock that is at most this far behind catches up by itself.
     if boot.last_time.since(now) <= CLOCK_BEHIND_LOGGED {
         return Ok(Plan {
             last,
@@ -109,9 +111,13 @@ fn plan(store: &mut Sqlite, now: Instant) -> Result<Plan, StoreError> {
     })
 }
 
-/// Every hold and request.
+/// All outstanding holds and requests.
 fn waiting(store: &mut Sqlite, boot: &Boot) -> Result<Vec<Arc<Appointment>>, StoreError> {
-    let ids: Vec<AppointmentId> = boot.expiring.iter().map(|it| it.appointment).collect();
+    let ids: Vec<AppointmentId> = boot
+        .expiring
+        .iter()
+        .map(|expiring| expiring.appointment)
+        .collect();
     let mut waiting = Vec::with_capacity(ids.len());
     for page in ids.chunks(PAGE) {
         waiting.extend(store.load_appointments(page)?.into_iter().map(Arc::new));
@@ -119,7 +125,8 @@ fn waiting(store: &mut Sqlite, boot: &Boot) -> Result<Vec<Arc<Appointment>>, Sto
     Ok(waiting)
 }
 
-/// How many changes from `first` on say that they were made after `now`, and how much they let run out.
+/// The number of changes from `first` on with a time after `now`, and the number of holds and
+/// requests that expired in them.
 fn made_after(store: &Sqlite, first: Revision, now: Instant) -> Result<(u64, u64), StoreError> {
     let mut reader = store.reader()?;
     let (mut changes, mut expired) = (0, 0);
@@ -129,12 +136,13 @@ fn made_after(store: &Sqlite, first: Revision, now: Instant) -> Result<(u64, u64
         if page.next == from {
             return Ok((changes, expired));
         }
-        for told in page.changes.iter().filter(|it| it.entry.time > now) {
-            changes += u64::from(told.is_last());
-            expired += told
+        let is_ahead = |part: &&ChangePart| part.entry.time > now;
+        for part in page.changes.iter().filter(is_ahead) {
+            changes += u64::from(part.is_last());
+            expired += part
                 .entry
                 .appointments()
-                .filter(|it| it.kind == AppointmentEvent::Expired)
+                .filter(|event| event.kind == AppointmentEvent::Expired)
                 .count() as u64;
         }
         from = page.next;

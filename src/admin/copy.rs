@@ -1,4 +1,4 @@
-//! Copies of databases: made while a server goes on, and looked over before anybody trusts them.
+//! Copies of databases, made while a server may use them, and checked before they are used.
 
 use std::fs::Metadata;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::store::sqlite::{CopySource, Sqlite, is_there};
 use crate::store::{Boot, OpenError, Store, StoreError};
 use crate::zones::Zones;
 
-/// What the system knows of a file that must be there.
+/// The metadata of a file that must exist.
 pub(super) fn present(file: &Path) -> Result<Metadata, AdminError> {
     is_there(file)?;
     match std::fs::metadata(file) {
@@ -29,7 +29,7 @@ pub(super) fn present(file: &Path) -> Result<Metadata, AdminError> {
     }
 }
 
-/// Copies a database to `made`, which will be called `target`.
+/// Copies a database to the file `made`, which gets the name `target` later: errors use that name.
 pub(super) fn copy(
     source: &mut CopySource,
     made: &Path,
@@ -42,7 +42,7 @@ pub(super) fn copy(
     source
         .copy_into(made, progress(Step::Copying { bytes }))
         .map_err(|error| match error {
-            // The source is only read.
+            // The source is only read, so a full or read-only disk is that of the copy.
             StoreError::Full => full(target),
             StoreError::ReadOnly => unwritable(target, "check the permissions of its folder"),
             StoreError::Io(why) => AdminError::Failed(format!(
@@ -54,23 +54,23 @@ pub(super) fn copy(
         })
 }
 
-/// A copy that was looked over, and nothing is in it that cannot be.
-pub(super) struct Sound {
+/// A copy that was checked and has no damage.
+pub(super) struct SoundCopy {
     pub(super) store: Sqlite,
     pub(super) boot: Boot,
     pub(super) calendars: u64,
     pub(super) appointments: u64,
-    /// What people should know, and is no damage.
+    /// Findings that people should know and that are no damage.
     pub(super) findings: Vec<String>,
 }
 
-/// Looks a copy over; `of` is what it is a copy of.
-pub(super) fn look_over(
+/// Checks the copy `made` of the database `of`.
+pub(super) fn check_copy(
     made: &Path,
     of: &Path,
     zones: &Arc<Zones>,
     progress: Progress,
-) -> Result<Sound, AdminError> {
+) -> Result<SoundCopy, AdminError> {
     let wrong = |error: StoreError| AdminError::unreadable(of, &error);
     let mut store = open_sqlite(made, zones).map_err(|error| match error {
         OpenError::Unreadable { why, .. } => AdminError::Failed(format!(
@@ -79,7 +79,8 @@ pub(super) fn look_over(
         )),
         other => AdminError::from(other),
     })?;
-    // Beside the copy: where there is room for that there is room for what is sorted.
+    // The check sorts in the folder of the copy: a disk with space for the copy has space for
+    // sorting.
     let folder = made.parent().unwrap_or(Path::new("."));
     let Examined { file, report } = examine(&mut store, zones, folder, progress).map_err(wrong)?;
     let Report {
@@ -89,32 +90,32 @@ pub(super) fn look_over(
     } = report;
     let appointments = invariants
         .iter()
-        .find(|it| it.name == "rows")
-        .map_or(0, |it| it.examined);
-    let all = [file].into_iter().chain(invariants);
-    let damage: Vec<String> = all
-        .flat_map(|it| {
-            it.findings
-                .into_iter()
-                .map(move |finding| format!("{}: {finding}", it.name))
-        })
+        .find(|check| check.name == "rows")
+        .map_or(0, |check| check.examined);
+    let damage: Vec<String> = [file]
+        .into_iter()
+        .chain(invariants)
+        .flat_map(findings_of)
         .collect();
     if !damage.is_empty() {
         return Err(AdminError::damaged(of, &damage));
     }
     let boot = store.boot().map_err(wrong)?;
     let calendars = store.count_calendars().map_err(wrong)?;
-    let told = |it: Checked| {
-        it.findings
-            .into_iter()
-            .map(move |finding| format!("{}: {finding}", it.name))
-    };
-    let findings = told(sessions).chain(told(drift)).collect();
-    Ok(Sound {
+    let findings = findings_of(sessions).chain(findings_of(drift)).collect();
+    Ok(SoundCopy {
         store,
         boot,
         calendars,
         appointments,
         findings,
     })
+}
+
+/// The findings of a check, each with the name of the check.
+fn findings_of(check: Checked) -> impl Iterator<Item = String> {
+    check
+        .findings
+        .into_iter()
+        .map(move |finding| format!("{}: {finding}", check.name))
 }

@@ -1,6 +1,7 @@
-//! An export: everything that an import reads, calendar by calendar, page by page; it changes nothing.
+//! An export: writes all calendars and appointments of a store as the file that an import reads.
 //!
-//! The same store gives the same bytes. A file comes to be whole or not at all: it is written beside its place first.
+//! The store is unchanged, and the same store gives the same bytes. A file appears whole or not at
+//! all: it is written under another name first.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -23,27 +24,27 @@ use bookd_core::calendar::Calendar;
 use bookd_core::ids::{CalendarId, Revision};
 use bookd_core::time::Instant;
 
-/// How many rows are read at a time.
+/// Rows that are read at a time.
 const PAGE_ROWS: usize = 1_000;
 
-/// Where an export goes.
+/// The destination of an export.
 pub enum Output<'a> {
-    /// To a file, which it replaces.
+    /// A file, which is replaced.
     File(&'a Path),
-    /// To whoever reads it as it is written.
+    /// A stream, written as the store is read.
     Stream(&'a mut dyn Write),
 }
 
-/// How much was exported.
+/// The size of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exported {
-    /// Calendars.
+    /// The number of calendars.
     pub calendars: u64,
-    /// Appointments.
+    /// The number of appointments.
     pub appointments: u64,
 }
 
-/// Exports all of a store, with its confirmation codes if they are wanted.
+/// Exports a store, with its confirmation codes if `has_codes`.
 pub fn export(
     store: &StoreFile,
     has_codes: bool,
@@ -59,15 +60,16 @@ pub fn export(
         )));
     }
     let mut store = open_existing_sqlite(file, &zones)?;
-    let mut exporting = Exporting::new(&mut store, has_codes, progress)?;
+    let mut exporter = Exporter::new(&mut store, has_codes, progress)?;
     match output {
-        Output::Stream(out) => exporting.write(out),
-        Output::File(to) => atomically(to, |out| exporting.write(out)),
+        Output::Stream(out) => exporter.write(out),
+        Output::File(to) => write_atomically(to, |out| exporter.write(out)),
     }
 }
 
-/// Writes a file whole or not at all: beside its place, to the disk, and then by a rename.
-fn atomically<T>(
+/// Writes a file whole or not at all: under another name in its folder, to the disk, and then by a
+/// rename.
+fn write_atomically<T>(
     to: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<T, AdminError>,
 ) -> Result<T, AdminError> {
@@ -80,7 +82,7 @@ fn atomically<T>(
         .to_owned();
     name.push(".");
     let folder = to.parent().unwrap_or(Path::new(""));
-    // Whoever may read other files of this person may read this one.
+    // The file has the usual permissions of this user, not those of a temporary file.
     let made = tempfile::Builder::new()
         .prefix(&name)
         .suffix(".part")
@@ -92,20 +94,23 @@ fn atomically<T>(
     Ok(done)
 }
 
-/// An export under way.
-struct Exporting<'a> {
+/// The state of an export.
+struct Exporter<'a> {
     store: &'a mut Sqlite,
     reader: Box<dyn Reader>,
-    /// The revision at which each calendar came to be: an appointment may name one that is no more.
+    /// The revision at which each calendar was made. An appointment may name a calendar of an
+    /// earlier revision, which was deleted.
     since: HashMap<CalendarId, Revision>,
     now: Instant,
+    /// The key of confirmation codes; none if they are left out.
     code_key: Option<u64>,
     json: Json,
+    /// The number of appointments that were written.
     written: u64,
     position: Position,
 }
 
-impl<'a> Exporting<'a> {
+impl<'a> Exporter<'a> {
     fn new(store: &'a mut Sqlite, has_codes: bool, progress: Progress) -> Result<Self, AdminError> {
         let boot = store.boot()?;
         let now = SystemClock.now().max(boot.last_time);
@@ -139,7 +144,7 @@ impl<'a> Exporting<'a> {
             write!(out, "{}", if n == 0 { "\n" } else { ",\n" })?;
             let calendar = self.calendar(id)?;
             let head = self.json.calendar(&calendar).to_string();
-            // The appointments are the last member, one a line.
+            // The appointments are the last member, an appointment on each line.
             write!(
                 out,
                 "{}, \"appointments\": [",
@@ -177,8 +182,7 @@ impl<'a> Exporting<'a> {
         found.ok_or_else(|| AdminError::Failed(format!("calendar {id} vanished while it was read")))
     }
 
-    /// Writes the appointments that stand under this calendar: those whose first calendar it is. Answers whether there is
-    /// none.
+    /// Writes the appointments whose first calendar is this one; answers whether there are none.
     fn appointments(
         &mut self,
         out: &mut dyn Write,
@@ -188,9 +192,10 @@ impl<'a> Exporting<'a> {
         let mut query = self.all_of(calendar);
         loop {
             let page = self.reader.list_appointments(&query)?;
-            for it in &page.appointments {
+            for appointment in &page.appointments {
                 let is_there = |id: &CalendarId, since| self.since.get(id) == Some(&since);
-                let Some(message) = exported_appointment(it, is_there, self.now, self.code_key)
+                let Some(message) =
+                    exported_appointment(appointment, is_there, self.now, self.code_key)
                 else {
                     continue;
                 };
@@ -218,6 +223,7 @@ impl<'a> Exporting<'a> {
         }
     }
 
+    /// The query of all appointments of a calendar.
     fn all_of(&self, calendar: &CalendarId) -> ListQuery {
         ListQuery {
             calendar: Some(calendar.clone()),
@@ -238,7 +244,7 @@ impl<'a> Exporting<'a> {
     }
 }
 
-/// Messages as JSON.
+/// Renders messages of the contract as JSON.
 struct Json {
     pool: DescriptorPool,
 }
@@ -250,7 +256,7 @@ impl Json {
         let message = message.expect("a message of the contract is one to its descriptors too");
         let mut value =
             proto_json::to_json(&message).expect("every message of the contract has a JSON form");
-        // A map has no order of its own, and the same store shall give the same bytes.
+        // A map has no order of its own, and the same store must give the same bytes.
         if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
             metadata.sort_keys();
         }
@@ -266,32 +272,32 @@ impl Json {
         let rules = file
             .rules
             .iter()
-            .map(|it| self.message("AvailabilityRule", it))
+            .map(|rule| self.message("AvailabilityRule", rule))
             .collect();
         let overrides = file
             .overrides
             .iter()
-            .map(|it| self.message("AvailabilityOverride", it))
+            .map(|date| self.message("AvailabilityOverride", date))
             .collect();
         let types = file
             .appointment_types
             .iter()
-            .map(|it| self.message("AppointmentType", it))
+            .map(|appointment_type| self.message("AppointmentType", appointment_type))
             .collect();
         let last = file
             .last_definitions
             .iter()
-            .map(|it| self.message("AppointmentType", it))
+            .map(|appointment_type| self.message("AppointmentType", appointment_type))
             .collect();
         let deleted = file
             .deleted_appointment_types
             .iter()
-            .map(|it| Value::from(it.as_str()))
+            .map(|name| Value::from(name.as_str()))
             .collect();
         let source = |(source, periods): &(String, Vec<crate::proto::v1::Period>)| {
             let periods: Vec<Value> = periods
                 .iter()
-                .map(|it| self.message("Period", it))
+                .map(|period| self.message("Period", period))
                 .collect();
             Value::Object(Map::from_iter([
                 ("source".to_owned(), Value::from(source.as_str())),
@@ -299,7 +305,7 @@ impl Json {
             ]))
         };
         let busy = file.busy.iter().map(source).collect();
-        let parts: [Option<(String, Value)>; 6] = [
+        let members_of_file: [Option<(String, Value)>; 6] = [
             all("rules", rules),
             all("overrides", overrides),
             all("appointment_types", types),
@@ -308,7 +314,7 @@ impl Json {
             all("busy", busy),
         ];
         if let Some(members) = value.as_object_mut() {
-            members.extend(parts.into_iter().flatten());
+            members.extend(members_of_file.into_iter().flatten());
         }
         value
     }

@@ -1,7 +1,7 @@
-//! Administration: what a person does to a store as a whole, such as to check it, back it up, or import into it.
+//! Administration of a whole store: check, backup, restore, import, export, clock reset.
 //!
-//! Nothing here knows a terminal: it prints nothing and ends no process. How far long work is, it tells whoever asked for
-//! that work.
+//! Nothing here knows a terminal: it prints nothing and ends no process. Long work reports its
+//! progress to a function that the caller passes.
 
 pub mod backup;
 pub mod check;
@@ -21,40 +21,41 @@ use crate::store::sqlite::is_there;
 use crate::store::{OpenError, StoreError};
 use crate::zones::Zones;
 
-/// How many findings a message tells; a check tells more of them.
-const FINDINGS_TOLD_MAX: usize = 5;
+/// The most findings in an error message; the report of a check has more.
+const FINDINGS_SHOWN_MAX: usize = 5;
 
-/// Why nothing was done.
+/// Why a command of administration failed. The store is unchanged, unless the message says
+/// otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// The store cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The store was opened, and then failed.
+    /// The store failed after it was opened.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Something that is read or written beside the store.
+    /// A file other than the store cannot be read or written.
     #[error(transparent)]
     Io(#[from] std::io::Error),
-    /// What was named is nothing that this can be done to.
+    /// The file or the request cannot be used: it is invalid, or of another kind.
     #[error("{0}")]
     Invalid(String),
-    /// What was named is not there.
+    /// The named file does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// Something is there already.
+    /// A file or a calendar exists already.
     #[error("{0}")]
     Exists(String),
-    /// Another time it may go well.
+    /// The command may succeed later.
     #[error("{0}")]
     Later(String),
-    /// Anything else: the store is damaged, or a disk failed.
+    /// Another failure: the store is damaged, or a disk failed.
     #[error("{0}")]
     Failed(String),
 }
 
 impl AdminError {
-    /// A file is there to be read, and cannot be.
+    /// The error of a database that exists and cannot be read.
     fn unreadable(file: &Path, error: &StoreError) -> Self {
         if error.is_damage() {
             return Self::damaged(file, &[error.to_string()]);
@@ -67,13 +68,13 @@ impl AdminError {
         }
     }
 
-    /// Something is in a database that cannot be.
+    /// The error of a damaged database, with the first findings.
     fn damaged(file: &Path, damage: &[String]) -> Self {
-        let told = damage
+        let shown = damage
             .iter()
-            .take(FINDINGS_TOLD_MAX)
-            .map(|it| format!("\n  {it}"));
-        let more = damage.len().saturating_sub(FINDINGS_TOLD_MAX);
+            .take(FINDINGS_SHOWN_MAX)
+            .map(|finding| format!("\n  {finding}"));
+        let more = damage.len().saturating_sub(FINDINGS_SHOWN_MAX);
         let more = if more > 0 {
             format!("\n  and {more} more")
         } else {
@@ -82,7 +83,7 @@ impl AdminError {
         let file = file.display();
         Self::Failed(format!(
             "{file} is damaged, and nothing was written:{}{more}",
-            told.collect::<String>()
+            shown.collect::<String>()
         ))
     }
 }
@@ -90,34 +91,36 @@ impl AdminError {
 /// A step of long work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A database is copied.
+    /// Copies a database.
     Copying {
-        /// How many bytes it has.
+        /// The size of the database in bytes.
         bytes: u64,
     },
-    /// A database is looked over.
+    /// Checks a database.
     Checking {
-        /// How many appointments and changes it has.
+        /// The number of its appointments and changes.
         rows: u64,
     },
-    /// A file is read, appointment by appointment.
+    /// Reads a file of an import, counted in appointments.
     Reading,
-    /// What was read is written, appointment by appointment.
+    /// Writes an import or an export, counted in appointments.
     Writing,
 }
 
-/// Takes how much of a step is done, in what the step counts. The step is over when this is dropped.
+/// Takes how much of a step is done, in the unit of the step: bytes, rows or appointments. The step
+/// is over when this is dropped.
 pub type Position = Box<dyn Fn(u64) + Send>;
 
-/// Is told when a step begins.
+/// Called when a step begins; answers the function that takes its position.
 pub type Progress = fn(Step) -> Position;
 
 /// The file of a store, and the time zones that it is read with.
 #[derive(Clone, Debug)]
 pub struct StoreFile {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// A folder of compiled time zones to use instead of the newer of the system's and the bundled release.
+    /// A folder of compiled time zones to use instead of the newer of the system's and the bundled
+    /// release.
     pub zones: Option<PathBuf>,
 }
 
@@ -129,14 +132,16 @@ impl StoreFile {
             .map_err(|error| AdminError::Failed(error.to_string()))
     }
 
-    /// Refused when it is not there.
+    /// # Errors
+    ///
+    /// `NotFound` if the file does not exist.
     fn must_be_there(&self) -> Result<(), AdminError> {
-        match is_there(&self.path)? {
-            true => Ok(()),
-            false => Err(AdminError::NotFound(format!(
-                "{}: there is no such file",
-                self.path.display()
-            ))),
+        if is_there(&self.path)? {
+            return Ok(());
         }
+        Err(AdminError::NotFound(format!(
+            "{}: there is no such file",
+            self.path.display()
+        )))
     }
 }

@@ -1,7 +1,8 @@
-//! A database file in the making: it gets its name when it is whole, was looked over, and is on the disk; or never.
+//! A new database file, which gets its name only when it is whole, checked and on the disk.
 //!
-//! It is made in a folder of its own beside its place, with everything that SQLite puts beside it. The folder goes with
-//! all that is in it, however the command ends; only SIGKILL and power loss leave it there, for people to remove.
+//! The file is made in a folder of its own next to its target, together with the files that SQLite
+//! makes next to a database. The folder is removed however the command ends; only SIGKILL and power
+//! loss leave it, for people to remove.
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, Metadata};
@@ -16,19 +17,24 @@ use crate::descriptors;
 use crate::signals::Signals;
 use crate::store::sqlite::ExclusiveLock;
 
-/// What SQLite puts beside a database. Of another database it would be taken for this one's.
+/// The endings of the files that SQLite makes next to a database. Such a file of another database
+/// would be taken for one of the new database.
 const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
-/// How often the folder is tried to be removed while somebody still writes to it.
+/// How often the removal of the folder is tried while a thread still writes to it.
 const REMOVALS_MAX: usize = 5;
 
-/// A file in the making.
+/// A new file that has no name yet.
 pub(super) struct NewFile {
     folder: PathBuf,
     target: PathBuf,
 }
 
 impl NewFile {
-    /// Begins a file that will have this name. Refused when there is one, or what SQLite would take for what belongs to it.
+    /// Begins a file that will have this name.
+    ///
+    /// # Errors
+    ///
+    /// `Exists` if there is a file of this name, or one that SQLite would take for a part of it.
     fn of(target: &Path) -> Result<Self, AdminError> {
         let name = target
             .file_name()
@@ -36,8 +42,8 @@ impl NewFile {
         let there: Vec<String> = [target.to_owned()]
             .into_iter()
             .chain(BESIDE.map(|ending| with_ending(target.as_os_str().to_owned(), ending)))
-            .filter(|it| it.symlink_metadata().is_ok())
-            .map(|it| it.display().to_string())
+            .filter(|path| path.symlink_metadata().is_ok())
+            .map(|path| path.display().to_string())
             .collect();
         if !there.is_empty() {
             let there = there.join(", ");
@@ -48,7 +54,7 @@ impl NewFile {
         let (_, chance) = uuid::Uuid::now_v7().as_u64_pair();
         let made = format!(".{:08x}.part", chance & 0xffff_ffff);
         let folder = target.with_file_name(with_ending(name.to_owned(), &made));
-        // Nobody else reads what is not finished.
+        // No other user may read an unfinished file.
         DirBuilder::new()
             .mode(0o700)
             .create(&folder)
@@ -65,13 +71,12 @@ impl NewFile {
         })
     }
 
-    /// Where it is made.
+    /// The path of the file before it has its name.
     fn file(&self) -> PathBuf {
         self.folder.join("bookd.db")
     }
 
-    /// Gives it its name: after what is in it is on the disk, and before anybody is told. Who may read it is whoever may
-    /// read `like`.
+    /// Gives the file its name, after its content is on the disk. It has the permissions of `like`.
     pub(super) fn publish(self, like: &Metadata) -> Result<(), AdminError> {
         let cannot = |error: std::io::Error| match error.kind() {
             ErrorKind::AlreadyExists => AdminError::Exists(format!(
@@ -82,18 +87,19 @@ impl NewFile {
             _ => unwritable(&self.target, &error.to_string()),
         };
         let file = self.file();
-        // Whoever opens it under its name while it has another one as well is told that it is in use.
+        // A process that opens the file by its new name while it has the old one too is refused: in
+        // use.
         let _lock = ExclusiveLock::new(&file)?;
         std::fs::set_permissions(&file, like.permissions()).map_err(cannot)?;
         File::open(&file)
-            .and_then(|it| it.sync_all())
+            .and_then(|file| file.sync_all())
             .map_err(cannot)?;
-        // A rename would write over a file that came to be since it was looked for.
+        // A rename would overwrite a file that appeared after the check.
         match TempPath::try_from_path(file)
             .map_err(cannot)?
             .persist_noclobber(&self.target)
         {
-            // File systems that know neither such a rename nor second names.
+            // File systems without a rename that keeps an existing file and without hard links.
             Err(failed)
                 if failed.error.kind() != ErrorKind::AlreadyExists
                     && self.target.symlink_metadata().is_err() =>
@@ -108,17 +114,18 @@ impl NewFile {
         let folder = self
             .target
             .parent()
-            .filter(|it| !it.as_os_str().is_empty())
+            .filter(|folder| !folder.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
         File::open(folder)
-            .and_then(|it| it.sync_all())
+            .and_then(|folder| folder.sync_all())
             .map_err(cannot)
     }
 }
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        // When it was cut short, somebody may still be writing; without the folder he cannot begin another file.
+        // After an interruption the worker thread may still write, which makes a removal fail. Once
+        // the folder is gone, the thread cannot make another file.
         for _ in 0..REMOVALS_MAX {
             if !matches!(std::fs::remove_dir_all(&self.folder), Err(error) if error.kind() != ErrorKind::NotFound)
             {
@@ -133,6 +140,7 @@ fn with_ending(mut name: OsString, ending: &str) -> PathBuf {
     name.into()
 }
 
+/// The error of a file that cannot be written.
 pub(super) fn unwritable(target: &Path, why: &str) -> AdminError {
     AdminError::Failed(format!(
         "{} cannot be written: {why}; nothing of it was left",
@@ -140,14 +148,15 @@ pub(super) fn unwritable(target: &Path, why: &str) -> AdminError {
     ))
 }
 
+/// The error of a file whose disk is full.
 pub(super) fn full(target: &Path) -> AdminError {
     let why = "there is no room left on its disk; free some, or name another place; nothing of it was left";
     AdminError::Later(format!("{} cannot be written: {why}", target.display()))
 }
 
-/// Makes a file on a thread of its own, until it is done or a signal comes. Signals are listened for before anything is
-/// there that they would leave behind.
-pub(super) fn until_done<T: Send + 'static>(
+/// Makes a new file: runs `work` on a thread of its own, until it is done or a signal comes.
+/// Signals are caught before the folder exists, so that none leaves it behind.
+pub(super) fn make<T: Send + 'static>(
     target: &Path,
     work: impl FnOnce(&Path) -> Result<T, AdminError> + Send + 'static,
 ) -> Result<(NewFile, T), AdminError> {
@@ -164,7 +173,7 @@ pub(super) fn until_done<T: Send + 'static>(
             _ = signals.next() => Err(AdminError::Failed("interrupted; nothing was written".to_owned())),
         }
     });
-    // What is still at work ends with the process.
+    // Work that is still running ends with the process.
     runtime.shutdown_background();
     done
 }

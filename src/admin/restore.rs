@@ -1,14 +1,15 @@
-//! A restore: a database from a backup, looked over first, and never written over another.
+//! A restore: makes a database from a backup, checks it first, and never overwrites another
+//! database.
 //!
-//! What happened after the backup was made is gone, but people and programs have heard of it: watchers have revisions,
-//! clients etags, callers confirmation codes. None of these is ever given out again (docs/decisions/0005).
+//! The changes after the backup are lost, but their revisions, etags and confirmation codes are
+//! known to watchers, clients and callers. None of these is ever given out again
+//! (docs/decisions/0005).
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::copy::{Sound, copy, look_over, present};
-use super::new_file::until_done;
-use super::{AdminError, Progress, StoreFile};
+use super::copy::{SoundCopy, check_copy, copy, present};
+use super::{AdminError, Progress, StoreFile, new_file};
 use crate::clock::SystemClock;
 use crate::store::Boot;
 use crate::store::sqlite::{CopySource, unused};
@@ -16,34 +17,36 @@ use crate::zones::Zones;
 use bookd_core::ids::{AppointmentKey, Revision};
 use bookd_core::time::Instant;
 
-/// Revisions that are skipped for each millisecond of the clock since 1970: more than are ever made in one. So a restore
-/// goes on above every revision that any history before it has given out, without knowing any of them; and below 2^53,
-/// which is as far as numbers in JSON are exact, until the year 2255.
+/// The revisions that a restore skips for each millisecond of the clock since 1970, which are more
+/// than are ever made in a millisecond. A restored store therefore goes on above every revision
+/// that any history before has given out, without knowing them, and stays below 2^53, up to which
+/// numbers in JSON are exact, until the year 2255.
 const REVISIONS_A_MILLISECOND: u64 = 1_000;
-/// 2025-01-01 in milliseconds. One key behind confirmation codes is skipped for each since then: there are 2^40 of them,
-/// enough until 2059, at a thousand bookings in every second of it.
+/// 2025-01-01 in milliseconds. A restore skips one of the keys of confirmation codes for each
+/// millisecond since then. There are 2^40 keys, enough until 2059 at a thousand bookings in every
+/// second.
 const KEYS_FROM: i64 = 1_735_689_600_000;
 
-/// A restore that was done.
+/// A store that was restored.
 #[derive(Clone, Debug)]
 pub struct Restored {
-    /// The last change of the backup.
+    /// The revision of the last change of the backup.
     pub revision: Revision,
-    /// When that was made.
+    /// The time of that change.
     pub last_time: Instant,
-    /// The revision that the next change follows on.
+    /// The revision from which the store goes on: its next change has the one after it.
     pub goes_on_after: Revision,
-    /// How many calendars there are.
+    /// The number of calendars.
     pub calendars: u64,
-    /// How many appointments there are.
+    /// The number of appointments.
     pub appointments: u64,
-    /// How large the database is.
+    /// The size of the database in bytes.
     pub bytes: u64,
-    /// What people should know, and is no damage.
+    /// Findings that people should know and that are no damage.
     pub findings: Vec<String>,
 }
 
-/// Makes a store from a backup, which is only read.
+/// Makes a store from a backup. The backup is only read.
 pub fn restore(
     backup: &Path,
     store: &StoreFile,
@@ -51,11 +54,11 @@ pub fn restore(
 ) -> Result<Restored, AdminError> {
     let zones = store.load_zones()?;
     let like = present(backup)?;
-    // Whoever serves it is to be told something else than that it is there. A file that comes to be after this is kept as
-    // well: the restore ends without one.
+    // A store that a server uses is an error of its own, not just a file that exists. A file that
+    // appears after this check is kept too: `publish` fails then.
     unused(&store.path)?;
     let (backup, name) = (backup.to_owned(), store.path.clone());
-    let (new_file, restored) = until_done(&store.path, move |made| {
+    let (new_file, restored) = new_file::make(&store.path, move |made| {
         make(&backup, made, &name, &zones, progress)
     })?;
     new_file.publish(&like)?;
@@ -70,7 +73,7 @@ fn make(
     progress: Progress,
 ) -> Result<Restored, AdminError> {
     let mut source = CopySource::open(backup)?;
-    // A copy is sound where an index of the original is not.
+    // The original is checked too: a copy is sound even where an index of the original is damaged.
     let findings = source
         .integrity()
         .map_err(|error| AdminError::unreadable(backup, &error))?;
@@ -78,13 +81,13 @@ fn make(
         return Err(AdminError::damaged(backup, &findings));
     }
     copy(&mut source, made, target, progress)?;
-    let Sound {
+    let SoundCopy {
         mut store,
         boot,
         calendars,
         appointments,
         findings,
-    } = look_over(made, backup, zones, progress)?;
+    } = check_copy(made, backup, zones, progress)?;
     let (goes_on_after, first_key) =
         above_all(&boot, SystemClock.milliseconds()).map_err(AdminError::Later)?;
     let unwritten = |error| AdminError::unreadable(target, &error);
@@ -92,7 +95,7 @@ fn make(
         .go_on_from(goes_on_after, first_key)
         .map_err(unwritten)?;
     store.close_alone().map_err(unwritten)?;
-    let bytes = std::fs::metadata(made).map_or(0, |it| it.len());
+    let bytes = std::fs::metadata(made).map_or(0, |metadata| metadata.len());
     let (revision, last_time) = (boot.revision, boot.last_time);
     Ok(Restored {
         revision,
@@ -105,7 +108,7 @@ fn make(
     })
 }
 
-/// A revision and a key above all that were ever given out, by the clock's milliseconds.
+/// A revision and a key above all that were ever given out, from the milliseconds of the clock.
 fn above_all(boot: &Boot, now: i64) -> Result<(Revision, AppointmentKey), String> {
     let since = |from: i64| u64::try_from(now.saturating_sub(from)).ok();
     let last = boot.last_time;

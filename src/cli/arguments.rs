@@ -1,4 +1,4 @@
-//! What the command line can say: a subcommand for each thing that bookd does.
+//! The arguments of `bookd`: all subcommands, and the function that runs each.
 
 use clap::{Parser, Subcommand};
 
@@ -23,19 +23,24 @@ pub enum CliCommand {
     Serve(ServeConfig),
     /// Run a service with something in it, to play with; everything is in memory
     Demo(DemoConfig),
-    /// Let 64 clients race for overlapping slots, and check who got what; without --server on a service of its own
+    /// Let 64 clients race for overlapping slots, and check who got what; without --server on a
+    /// service of its own
     DemoRace(RaceConfig),
-    /// Measure calls a second and waits beside a bare echo; without --server of a service of its own
+    /// Measure calls a second and waits beside a bare echo; without --server of a service of its
+    /// own
     Bench(BenchConfig),
-    /// Bring calendars and appointments from a file into a store, all or nothing, while no server runs on it
+    /// Bring calendars and appointments from a file into a store, all or nothing, while no server
+    /// runs on it
     Import(ImportConfig),
-    /// Write all calendars and appointments of a store as a file that import reads, while no server runs on it
+    /// Write all calendars and appointments of a store as a file that import reads, while no server
+    /// runs on it
     Export(ExportConfig),
     /// Copy a store to a file, whole and looked over, while a server goes on
     Backup(BackupOptions),
     /// Make a store from a backup, looked over first; never over another one
     Restore(RestoreOptions),
-    /// Check a database that nobody serves, a backup for instance: integrity, log, conflicts, and appointments whose time zone changed its rules
+    /// Check a database that nobody serves, a backup for instance: integrity, log, conflicts, and
+    /// appointments whose time zone changed its rules
     Check(CheckOptions),
     /// Repair a store that believed a wrong clock, while no server runs on it
     #[command(
@@ -50,8 +55,9 @@ pub enum CliCommand {
 
 /// bookd, the booking engine that other services call.
 ///
-/// `bookd serve` runs the service, `bookd demo` one to play with. Most other commands talk to one that runs: set hours,
-/// look for slots, book, move, cancel, list. They print tables for people, and JSON with --json.
+/// `bookd serve` runs the service, `bookd demo` one to play with. Most other commands talk to one
+/// that runs: set hours, look for slots, book, move, cancel, list. They print tables for people,
+/// and JSON with --json.
 #[derive(Parser)]
 #[command(name = "bookd", version, max_term_width = 100, after_help = Exit::table())]
 pub struct Arguments {
@@ -64,7 +70,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Does it.
+    /// Runs the command; answers its exit code.
     pub fn run(self) -> Exit {
         match self.command {
             CliCommand::Serve(config) => serve::run(&config),

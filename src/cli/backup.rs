@@ -1,4 +1,4 @@
-//! `bookd backup`: a copy of a whole database at one moment, and what is said of it.
+//! `bookd backup`: copies a whole database at one instant, and prints what the copy has.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -27,7 +27,8 @@ pub struct BackupOptions {
         value_name = "URL"
     )]
     pub store: StoreUrl,
-    /// A folder of compiled time zones to use instead of the newer of the system's and the bundled release
+    /// A folder of compiled time zones to use instead of the newer of the system's and the bundled
+    /// release
     #[arg(long, env = "BOOKD_ZONES", value_name = "FOLDER")]
     pub zones: Option<PathBuf>,
 }
@@ -48,7 +49,7 @@ fn help() -> String {
     format!("Examples:\n  {}\n\n{exits}", examples.join("\n  "))
 }
 
-/// Runs it; see its help for the exit codes.
+/// Runs the command; its help has the exit codes.
 pub fn run(options: &BackupOptions, is_json: bool) -> Exit {
     let begun = Instant::now();
     let StoreUrl::Sqlite(path) = options.store.clone();

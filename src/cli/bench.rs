@@ -1,7 +1,8 @@
-//! `bookd bench`: how many calls a second a server takes, and how long each waits, beside a bare echo in the same run.
+//! `bookd bench`: measures calls per second and latencies of a server, and of an echo in the same
+//! run.
 //!
-//! The echo is the server's own health check over the same connections, so a ratio to it says what the work costs on
-//! this machine, whatever its neighbours do.
+//! The echo is the health check of the server over the same connections. The ratio of a call to it
+//! says what the work of the call costs, independent of other load on the machine.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -27,20 +28,22 @@ use crate::open_store::open_sqlite;
 use crate::service::{Parts, Service};
 use crate::zones::Zones;
 
-/// The most calls in flight: more than that many streams say more about the client than about the server.
+/// The most calls in flight: more streams measure the client rather than the server.
 const IN_FLIGHT_MAX: i64 = 16_384;
 /// The most connections.
 const CONNECTIONS_MAX: i64 = 4_096;
-/// Calls in flight on one connection at most: a server announces how many it takes, and more would only wait here.
+/// The most calls in flight on one connection: a server announces its limit of streams, and calls
+/// above it would wait in the client.
 const CALLS_OF_A_CONNECTION: u32 = 200;
-/// The longest phase.
+/// The longest phase, in seconds.
 const SECONDS_MAX: i64 = 600;
-/// The most that a server is overloaded.
+/// The largest factor of `--overload`.
 const OVERLOAD_MAX: i64 = 100;
-/// What lies between two clients of an overload that begin. All at once they would wait for each other, on the processors
-/// that they share with the server, and their queue would be measured.
+/// The time between the first calls of two workers in an overload. If all workers began at once,
+/// they would queue for the processors that they share with the server, and that queue would be
+/// measured.
 const JOINING: Duration = Duration::from_micros(200);
-/// How long the disk's own rate is measured.
+/// How long the rate of fsync is measured.
 const FSYNC_SECONDS: f64 = 1.0;
 
 /// What `bookd bench` needs to know.
@@ -70,11 +73,12 @@ pub struct BenchConfig {
     /// How often to list, book and cancel in the mix
     #[arg(long, value_name = "LIST,BOOK,CANCEL", default_value = "60,30,10")]
     pub mix: Weights,
-    /// Book with so many times the calls in flight, too: what a full server refuses, and how long the
-    /// others wait
+    /// Book with so many times the calls in flight, too: what a full server refuses, and how long
+    /// the others wait
     #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(2..=OVERLOAD_MAX))]
     pub overload: Option<u32>,
-    /// The process of the server that is named, if it runs on this machine: to tell its processor time for each call
+    /// The process of the server that is named, if it runs on this machine: to tell its processor
+    /// time for each call
     #[arg(long, value_name = "PROCESS")]
     pub server_process: Option<u32>,
     /// Where the database of a server of its own lies while it runs: the disk that is measured
@@ -82,17 +86,17 @@ pub struct BenchConfig {
     pub folder: PathBuf,
 }
 
-/// What one phase came to.
+/// The figures of one phase.
 struct Measured {
     phase: Phase,
     calls: usize,
     failed: usize,
-    /// Refused with OVERLOADED; not among the calls.
+    /// Calls that were refused with OVERLOADED; `calls` does not count them.
     overloaded: usize,
     seconds: f64,
-    /// Of the calls, in microseconds, sorted.
+    /// The latency of each call in microseconds, sorted.
     waits: Vec<u32>,
-    /// Microseconds of processor time that the server used.
+    /// Microseconds of processor time that the server used; none where the system does not say.
     cpu: Option<u64>,
 }
 
@@ -101,7 +105,8 @@ impl Measured {
         self.calls as f64 / self.seconds
     }
 
-    /// Microseconds of the server's processor time for each call and each refusal alike.
+    /// Microseconds of the server's processor time per call, where calls refused with OVERLOADED
+    /// count too.
     fn cpu_each(&self) -> Option<f64> {
         let all = self.calls + self.overloaded;
         self.cpu
@@ -109,23 +114,26 @@ impl Measured {
             .map(|cpu| cpu as f64 / all as f64)
     }
 
-    /// The wait that so many in a thousand calls did not exceed, in microseconds.
+    /// The latency that `permille` of a thousand calls did not exceed, in microseconds.
     fn wait(&self, permille: usize) -> u32 {
         let at = (self.waits.len() * permille / 1_000).min(self.waits.len().saturating_sub(1));
         self.waits.get(at).copied().unwrap_or_default()
     }
 }
 
-/// Everything that was measured.
+/// All figures of a run.
 struct BenchReport {
     server: String,
-    /// Appends of 4 KiB with fsync a second; none of a server that is elsewhere.
+    /// Appends of 4 KiB with fsync per second; none for a server that is named, whose disk is
+    /// unknown.
     fsyncs: Option<f64>,
+    /// The load of the machine when the run ended.
     load: String,
+    /// The phases in their order.
     measured: Vec<Measured>,
 }
 
-/// Measures, and tells.
+/// Measures, and prints the figures; answers the exit code.
 pub fn run(config: &BenchConfig, options: &ClientOptions) -> Exit {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -172,7 +180,7 @@ async fn bench(config: &BenchConfig, options: &ClientOptions) -> Result<BenchRep
     measured
 }
 
-/// Appends of 4 KiB, each followed by fsync, per second.
+/// Measures appends of 4 KiB, each followed by fsync, per second.
 pub fn fsync_rate(folder: &Path) -> std::io::Result<f64> {
     let mut file = std::fs::File::create(folder.join("fsync"))?;
     let (started, mut done) = (Instant::now(), 0_u32);
@@ -184,40 +192,43 @@ pub fn fsync_rate(folder: &Path) -> std::io::Result<f64> {
     Ok(f64::from(done) / started.elapsed().as_secs_f64())
 }
 
-/// Microseconds of processor time that the threads of services in this process have used, where the system tells.
+/// Microseconds of processor time that the threads of services in this process have used; none
+/// where the system does not say.
 pub fn used_by_services() -> Option<u64> {
     bench_cpu::used(None)
 }
 
-/// The load of the machine over the last minute and five, where it tells.
+/// The load of the machine over the last minute and the last five minutes; empty where the system
+/// does not say.
 pub fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
+/// Measures all phases on calendars of its own, which it deletes.
 async fn measure(
     config: &BenchConfig,
     server: &Server,
     fsyncs: Option<f64>,
 ) -> Result<BenchReport, CallError> {
     let channels = connect(server, config.connections).await?;
-    let load_of = BookingLoad::new(config.calendars, config.mix);
-    load_of.open(server, &channels[0]).await?;
+    let bookings = BookingLoad::new(config.calendars, config.mix);
+    bookings.open(server, &channels[0]).await?;
     let phases: Vec<Phase> = Phase::ALL
         .into_iter()
-        .filter(|it| config.only.is_empty() || config.only.contains(it))
+        .filter(|phase| config.only.is_empty() || config.only.contains(phase))
         .collect();
     let phases_all = phases.len() + usize::from(config.overload.is_some());
     let progress = bar(phases_all as u64 * u64::from(config.seconds), "seconds");
     let mut workers: Vec<LoadWorker> = (0..config.in_flight)
-        .map(|number| load_of.worker(number, config.in_flight, channel(&channels, number)))
+        .map(|number| bookings.worker(number, config.in_flight, channel(&channels, number)))
         .collect();
     let mut measured = Vec::new();
     for phase in phases {
         measured.push(run_phase(phase, &mut workers, config, server, &progress).await?);
     }
     drop(workers);
-    load_of.close(server, &channels[0]).await?;
+    bookings.close(server, &channels[0]).await?;
     if let Some(times) = config.overload {
         measured.push(overload(config, server, times, &progress).await?);
     }
@@ -230,7 +241,7 @@ async fn measure(
     })
 }
 
-/// Books with so many times the calls in flight.
+/// Books with `times` as many calls in flight.
 async fn overload(
     config: &BenchConfig,
     server: &Server,
@@ -238,19 +249,19 @@ async fn overload(
     progress: &indicatif::ProgressBar,
 ) -> Result<Measured, CallError> {
     let in_flight = config.in_flight * times;
-    // No more connections than it takes: calls of few connections are cheaper than those of many.
+    // As few connections as possible, because calls on few connections are cheaper than on many.
     let connections = config
         .connections
         .max(in_flight.div_ceil(CALLS_OF_A_CONNECTION));
-    let load_of = BookingLoad::new(config.calendars, config.mix);
+    let bookings = BookingLoad::new(config.calendars, config.mix);
     let channels = connect(server, connections).await?;
-    load_of.open(server, &channels[0]).await?;
+    bookings.open(server, &channels[0]).await?;
     let mut workers: Vec<LoadWorker> = (0..in_flight)
-        .map(|number| load_of.worker(number, in_flight, channel(&channels, number)))
+        .map(|number| bookings.worker(number, in_flight, channel(&channels, number)))
         .collect();
     let measured = run_phase(Phase::Overload, &mut workers, config, server, progress).await?;
     drop(workers);
-    load_of.close(server, &channels[0]).await?;
+    bookings.close(server, &channels[0]).await?;
     Ok(measured)
 }
 
@@ -262,11 +273,13 @@ async fn connect(server: &Server, connections: u32) -> Result<Vec<Channel>, Call
     Ok(channels)
 }
 
+/// The channel of a worker: the workers share the channels evenly.
 fn channel(channels: &[Channel], number: u32) -> Channel {
     channels[number as usize % channels.len()].clone()
 }
 
-/// What lies between two workers that begin: of an overload, all have begun when half of it is over.
+/// The time between the first calls of two workers. In an overload all workers have begun after
+/// half of the phase; in other phases they begin at once.
 fn joining(phase: Phase, workers: usize, seconds: u32) -> Duration {
     let half = Duration::from_secs(u64::from(seconds)) / 2;
     let workers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
@@ -277,7 +290,7 @@ fn joining(phase: Phase, workers: usize, seconds: u32) -> Duration {
     }
 }
 
-/// Lets all workers do one kind of call for some seconds.
+/// Lets all workers make one kind of call for the seconds of a phase.
 async fn run_phase(
     phase: Phase,
     workers: &mut Vec<LoadWorker>,
@@ -296,13 +309,13 @@ async fn run_phase(
             while Instant::now() < until && worker.can(phase) {
                 let asked = Instant::now();
                 match worker.call(phase).await {
-                    CallEnd::Overloaded(again) => {
+                    CallEnd::Overloaded(delay) => {
                         overloaded += 1;
-                        tokio::time::sleep_until((asked + again).min(until).into()).await;
+                        tokio::time::sleep_until((asked + delay).min(until).into()).await;
                         continue;
                     }
-                    CallEnd::Wrongly => failed += 1,
-                    CallEnd::Rightly => {}
+                    CallEnd::Unexpected => failed += 1,
+                    CallEnd::Expected => {}
                 }
                 waits.push(u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX));
             }
@@ -310,15 +323,15 @@ async fn run_phase(
         });
     }
     let (mut waits, mut failed, mut overloaded) = (Vec::new(), 0, 0);
-    // One timer for all of a phase: one for each call would be measured with it.
-    let patience_over = (until + server.patience()).into();
-    while let Some(done) = timeout_at(patience_over, running.join_next())
+    // One timer for the whole phase: a timer for each call would be measured with the call.
+    let deadline = (until + server.timeout()).into();
+    while let Some(done) = timeout_at(deadline, running.join_next())
         .await
         .map_err(|_| server.silent("calls of the bench"))?
     {
-        let (worker, some, wrong, refused) = done.map_err(|error| error.to_string())?;
+        let (worker, latencies, wrong, refused) = done.map_err(|error| error.to_string())?;
         workers.push(worker);
-        waits.extend(some);
+        waits.extend(latencies);
         failed += wrong;
         overloaded += refused;
     }
@@ -328,7 +341,8 @@ async fn run_phase(
     let seconds_taken = started.elapsed().as_secs_f64();
     progress.inc(u64::from(config.seconds));
     waits.sort_unstable();
-    // Without a process named, only a server of its own can be looked at; one elsewhere uses nothing here.
+    // Zero means that no service runs in this process: the server is another process, which is not
+    // named.
     let cpu = cpu.filter(|it| *it > 0);
     Ok(Measured {
         phase,
@@ -342,9 +356,13 @@ async fn run_phase(
 }
 
 impl BenchReport {
-    fn ratio(&self, it: &Measured) -> Option<f64> {
-        let echo = self.measured.iter().find(|it| it.phase == Phase::Echo)?;
-        Some(it.rate() / echo.rate())
+    /// The rate of a phase as a multiple of the rate of the echo.
+    fn ratio(&self, measured: &Measured) -> Option<f64> {
+        let echo = self
+            .measured
+            .iter()
+            .find(|other| other.phase == Phase::Echo)?;
+        Some(measured.rate() / echo.rate())
     }
 
     fn as_text(&self, config: &BenchConfig) -> String {
@@ -370,37 +388,38 @@ impl BenchReport {
                 "CPU µs"
             ),
         ];
-        for it in &self.measured {
+        for measured in &self.measured {
             let ratio = self
-                .ratio(it)
+                .ratio(measured)
                 .map_or_else(String::new, |ratio| format!("{ratio:.2}"));
-            let [p50, p90, p99, p999] = [500, 900, 990, 999].map(|permille| it.wait(permille));
+            let [p50, p90, p99, p999] =
+                [500, 900, 990, 999].map(|permille| measured.wait(permille));
             lines.push(format!(
                 " {:<7} {:>10.0} {ratio:>7} {p50:>8} {p90:>8} {p99:>8} {p999:>8} {:>7} {:>10} {:>7}",
-                it.phase.name(),
-                it.rate(),
-                it.failed,
-                it.overloaded,
-                it.cpu_each().map_or_else(String::new, |each| format!("{each:.1}")),
+                measured.phase.name(),
+                measured.rate(),
+                measured.failed,
+                measured.overloaded,
+                measured.cpu_each().map_or_else(String::new, |each| format!("{each:.1}")),
             ));
         }
         lines.join("\n")
     }
 
     fn as_json(&self, config: &BenchConfig) -> Value {
-        let of = |it: &Measured| {
+        let figures = |measured: &Measured| {
             let waits: BTreeMap<&str, u32> =
                 [("p50", 500), ("p90", 900), ("p99", 990), ("p99.9", 999)]
-                    .map(|(name, at)| (name, it.wait(at)))
+                    .map(|(name, at)| (name, measured.wait(at)))
                     .into();
             json!({
-                "call": it.phase.name(),
-                "calls": it.calls,
-                "failed": it.failed,
-                "overloaded": it.overloaded,
-                "cpu_microseconds": it.cpu_each(),
-                "calls_per_second": it.rate(),
-                "ratio_to_echo": self.ratio(it),
+                "call": measured.phase.name(),
+                "calls": measured.calls,
+                "failed": measured.failed,
+                "overloaded": measured.overloaded,
+                "cpu_microseconds": measured.cpu_each(),
+                "calls_per_second": measured.rate(),
+                "ratio_to_echo": self.ratio(measured),
                 "wait_microseconds": waits,
             })
         };
@@ -412,7 +431,7 @@ impl BenchReport {
             "seconds": config.seconds,
             "fsyncs_per_second": self.fsyncs,
             "load": self.load,
-            "calls": self.measured.iter().map(of).collect::<Vec<_>>(),
+            "calls": self.measured.iter().map(figures).collect::<Vec<_>>(),
         })
     }
 }

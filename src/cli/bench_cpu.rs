@@ -1,36 +1,39 @@
-//! What a server's threads have used of the processor, where the system tells.
+//! The processor time of a server, read from /proc; unknown on systems without it.
 
 use std::path::Path;
 
-/// A tick of the counters in /proc: Linux shows them in hundredths of a second on every machine.
+/// Microseconds of a tick of the counters in /proc, which Linux shows in hundredths of a second on
+/// every machine.
 const TICK_MICROSECONDS: u64 = 10_000;
-/// How the names of the service's own threads begin, where it runs beside its clients.
+/// The prefix of the names of the service's threads, which tells them from those of clients in the
+/// same process.
 const OWN_THREADS: &str = "bookd-";
 
-/// Microseconds of processor time that a process has used, user and system; without a process, the threads of the
-/// service in this one.
+/// Microseconds of processor time, user and system, that a process has used; without a process,
+/// that the threads of services in this process have used.
 pub(super) fn used(process: Option<u32>) -> Option<u64> {
     match process {
-        Some(process) => of(&Path::new("/proc").join(process.to_string()), ""),
+        Some(process) => microseconds(&Path::new("/proc").join(process.to_string()), ""),
         None => {
             let threads = std::fs::read_dir("/proc/self/task").ok()?;
             Some(
                 threads
                     .flatten()
-                    .filter_map(|thread| of(&thread.path(), OWN_THREADS))
+                    .filter_map(|thread| microseconds(&thread.path(), OWN_THREADS))
                     .sum(),
             )
         }
     }
 }
 
-/// Of one process or thread, if its name begins so.
-fn of(folder: &Path, name: &str) -> Option<u64> {
+/// The microseconds of one process or thread, if its name begins with `name`.
+fn microseconds(folder: &Path, name: &str) -> Option<u64> {
     ticks(&std::fs::read_to_string(folder.join("stat")).ok()?, name)
-        .map(|it| it * TICK_MICROSECONDS)
+        .map(|ticks| ticks * TICK_MICROSECONDS)
 }
 
-/// `1234 (name) S …`: the 14th and 15th fields. A name may hold anything, brackets too.
+/// The sum of the 14th and 15th fields of a line such as `1234 (name) S …`. The name may contain
+/// any character, brackets included.
 fn ticks(stat: &str, name: &str) -> Option<u64> {
     let (begin, rest) = stat.rsplit_once(") ")?;
     let (_, its_name) = begin.split_once(" (")?;

@@ -1,6 +1,8 @@
-//! The calls of `bookd bench`: calendars to book, and workers that each have some of them to themselves.
+//! The calls of `bookd bench`: the calendars of a run, and workers that each book their share of
+//! them.
 //!
-//! Two workers never want the same time, so every booking is to succeed and every refusal is asked for.
+//! No two workers book the same time, so every booking must succeed, and a refusal comes only where
+//! a phase provokes it.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -22,13 +24,14 @@ use crate::proto::v1::calendar_service_client::CalendarServiceClient;
 use crate::proto::v1::slots_service_client::SlotsServiceClient;
 use bookd_core::time::{DAY, HOUR, MINUTE};
 
-/// How many calendars are made or deleted at a time.
+/// The most calls in flight while calendars are made or deleted.
 const SET_UP_IN_FLIGHT: u32 = 64;
-/// Days that are booked of each calendar: within the default horizon of a year.
+/// Days that are booked of each calendar, within the default horizon of a year.
 const DAYS: i64 = 360;
-/// Of fewer calendars than this the hours would not last for a phase: then a booking takes a minute.
+/// With fewer calendars, bookings of an hour would fill the calendars during a phase, so a booking
+/// takes a minute.
 const HOURLY_CALENDARS_MIN: u32 = 100;
-/// The appointment type of a minute.
+/// The id of the appointment type of a minute.
 const SHORT_TYPE: &str = "short";
 
 /// One kind of call at a time, or all of them mixed.
@@ -107,15 +110,15 @@ impl FromStr for Weights {
     }
 }
 
-/// What a benchmark books.
+/// The calendars of a run, and how workers book them.
 pub(super) struct BookingLoad {
-    /// Nobody else's calendars begin so.
+    /// The prefix of the ids of the calendars, which no other run has.
     prefix: String,
     calendars: u32,
     mix: Weights,
-    /// Midnight after today, in UTC.
+    /// The start of tomorrow in UTC, in seconds.
     first: i64,
-    /// From one booking of a calendar to the next, in seconds.
+    /// Seconds from one booking of a calendar to the next.
     step: i64,
 }
 
@@ -137,7 +140,7 @@ impl BookingLoad {
         }
     }
 
-    /// Empty for the type that every calendar has.
+    /// The id of the type that is booked; empty for the default type, which every calendar has.
     fn type_id(&self) -> &'static str {
         if self.step == HOUR { "" } else { SHORT_TYPE }
     }
@@ -148,7 +151,7 @@ impl BookingLoad {
 
     /// Makes the calendars, open around the clock.
     pub(super) async fn open(&self, server: &Server, channel: &Channel) -> Result<(), CallError> {
-        self.of_each(server, "SetAvailability", |calendar_id| {
+        self.for_each_calendar(server, "SetAvailability", |calendar_id| {
             let rule = pb::AvailabilityRule {
                 start_time: "00:00".to_owned(),
                 end_time: "24:00".to_owned(),
@@ -185,9 +188,9 @@ impl BookingLoad {
         .await
     }
 
-    /// Deletes them, with all that was booked.
+    /// Deletes the calendars with their appointments.
     pub(super) async fn close(&self, server: &Server, channel: &Channel) -> Result<(), CallError> {
-        self.of_each(server, "DeleteCalendar", |calendar_id| {
+        self.for_each_calendar(server, "DeleteCalendar", |calendar_id| {
             let request = pb::DeleteCalendarRequest {
                 calendar_id,
                 force: true,
@@ -199,7 +202,8 @@ impl BookingLoad {
         .await
     }
 
-    async fn of_each<F>(
+    /// Makes a call for each calendar, a limited number of them in flight.
+    async fn for_each_calendar<F>(
         &self,
         server: &Server,
         method: &str,
@@ -221,19 +225,19 @@ impl BookingLoad {
         Ok(())
     }
 
-    /// One of so many workers, with its share of the calendars; where there are fewer calendars than workers, with its
-    /// share of the times of one.
-    pub(super) fn worker(&self, number: u32, of: u32, channel: Channel) -> LoadWorker {
+    /// The worker with this number of `count` workers. It books its share of the calendars, or,
+    /// where there are fewer calendars than workers, its share of the times of one calendar.
+    pub(super) fn worker(&self, number: u32, count: u32, channel: Channel) -> LoadWorker {
         let own = (number % self.calendars..self.calendars)
-            .step_by(of as usize)
-            .map(|it| self.calendar(it));
+            .step_by(count as usize)
+            .map(|number| self.calendar(number));
         LoadWorker {
             own: own.collect(),
             first: self.first,
             step: self.step,
             type_id: self.type_id(),
             offset: number / self.calendars,
-            stride: of.div_ceil(self.calendars),
+            stride: count.div_ceil(self.calendars),
             mix: self.mix,
             booked: Vec::new(),
             asked: 0,
@@ -245,6 +249,7 @@ impl BookingLoad {
     }
 }
 
+/// Waits for one of the calls.
 async fn join(running: &mut JoinSet<Result<(), tonic::Status>>) -> Result<(), CallError> {
     match running.join_next().await {
         Some(Ok(Err(status))) => Err(CallError::Refused(Box::new(status))),
@@ -253,68 +258,72 @@ async fn join(running: &mut JoinSet<Result<(), tonic::Status>>) -> Result<(), Ca
     }
 }
 
-/// One call in flight, again and again.
+/// A worker: it makes one call after the other.
 pub(super) struct LoadWorker {
+    /// The calendars that it books.
     own: Vec<String>,
     first: i64,
     step: i64,
     type_id: &'static str,
-    /// Of its calendars it books the time of this step and of every `stride` after it.
+    /// The first step of its calendars that it books; it books every `stride`-th step from there.
     offset: u32,
     stride: u32,
     mix: Weights,
-    /// What it booked and has not cancelled.
+    /// The ids of appointments that it booked and has not cancelled.
     booked: Vec<String>,
-    /// Bookings that it asked for.
+    /// The number of bookings that it requested.
     asked: u32,
+    /// The number of its calls, from its own number on, so that workers differ in the order of a
+    /// mix.
     turn: u32,
     health: HealthClient<Channel>,
     slots: SlotsServiceClient<Channel>,
     booking: BookingServiceClient<Channel>,
 }
 
-/// How a call was answered.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CallEnd {
-    /// As it must be.
-    Rightly,
-    /// Otherwise, or not at all.
-    Wrongly,
-    /// The server has too much to do, and says after what time to come again.
+    /// The answer that the phase expects.
+    Expected,
+    /// Another answer, or none.
+    Unexpected,
+    /// The server refused with OVERLOADED, and asks to retry after this delay.
     Overloaded(Duration),
 }
 
 impl CallEnd {
-    /// That a call is answered at all is right.
+    /// The outcome of a call that must succeed.
     fn of<T>(answer: &Result<T, tonic::Status>) -> Self {
         match answer {
-            Ok(_) => Self::Rightly,
+            Ok(_) => Self::Expected,
             Err(status) => Self::of_error(status),
         }
     }
 
+    /// The outcome of a call that failed.
     fn of_error(status: &tonic::Status) -> Self {
         let is_overload = status
             .get_details_error_info()
-            .is_some_and(|it| it.reason == "OVERLOADED");
-        let again = status
+            .is_some_and(|info| info.reason == "OVERLOADED");
+        let delay = status
             .get_details_retry_info()
             .and_then(|it| it.retry_delay);
-        again
+        delay
             .filter(|_| is_overload)
-            .map_or(Self::Wrongly, Self::Overloaded)
+            .map_or(Self::Unexpected, Self::Overloaded)
     }
 }
 
 impl LoadWorker {
-    /// Whether there is something left for it to do.
+    /// Whether the worker has a call left in this phase.
     pub(super) fn can(&self, phase: Phase) -> bool {
         let steps = usize::try_from(DAYS * DAY / self.step).unwrap_or(usize::MAX);
-        let has_room = (self.asked as usize) < self.own.len() * (steps / self.stride as usize);
+        let has_free_time = (self.asked as usize) < self.own.len() * (steps / self.stride as usize);
         match phase {
             Phase::Echo | Phase::List => true,
-            Phase::Book | Phase::Overload | Phase::Mix => has_room,
-            Phase::Refuse => self.asked > 0 || has_room,
+            Phase::Book | Phase::Overload | Phase::Mix => has_free_time,
+            Phase::Refuse => self.asked > 0 || has_free_time,
             Phase::Cancel => !self.booked.is_empty(),
         }
     }
@@ -337,7 +346,8 @@ impl LoadWorker {
             Phase::Cancel => self.cancel().await,
             Phase::Mix => {
                 let Weights { list, book, cancel } = self.mix;
-                // A stride that shares no divisor with most sums spreads the kinds evenly.
+                // A prime factor spreads the kinds evenly, because it shares no divisor with most
+                // sums.
                 let at = self.turn.wrapping_mul(7_919) % (list + book + cancel);
                 if at < list {
                     self.list().await
@@ -354,6 +364,7 @@ impl LoadWorker {
         self.own[number as usize % self.own.len()].clone()
     }
 
+    /// The request of its n-th booking.
     fn booking_of(&self, number: u32) -> pb::BookAppointmentRequest {
         let turn = i64::from(number) / i64::try_from(self.own.len()).unwrap_or(i64::MAX);
         let step = i64::from(self.offset) + turn * i64::from(self.stride);
@@ -397,22 +408,22 @@ impl LoadWorker {
         answered
     }
 
-    /// A slot that it has itself: the answer must be a refusal.
+    /// Books a slot that the worker has booked already; the answer must be a refusal.
     async fn refuse(&mut self) -> CallEnd {
         if self.booked.is_empty() {
             return self.book().await;
         }
         let request = self.booking_of(self.asked - 1);
         match self.booking.book_appointment(request).await {
-            Ok(_) => CallEnd::Wrongly,
-            Err(status) if status.code() == tonic::Code::Aborted => CallEnd::Rightly,
+            Ok(_) => CallEnd::Unexpected,
+            Err(status) if status.code() == tonic::Code::Aborted => CallEnd::Expected,
             Err(status) => CallEnd::of_error(&status),
         }
     }
 
     async fn cancel(&mut self) -> CallEnd {
         let Some(appointment_id) = self.booked.pop() else {
-            return CallEnd::Wrongly;
+            return CallEnd::Unexpected;
         };
         let request = pb::CancelAppointmentRequest {
             appointment_id,

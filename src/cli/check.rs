@@ -1,4 +1,5 @@
-//! `bookd check`: what the look at a whole database that nobody serves has found, as a table or as JSON.
+//! `bookd check`: checks a database that no server uses, and prints the findings as a table or as
+//! JSON.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -40,7 +41,7 @@ fn help() -> String {
     format!("Examples:\n  {}\n\n{exits}", examples.join("\n  "))
 }
 
-/// Runs it; the exit code tells what was found.
+/// Runs the command; its help has the exit codes.
 pub fn run(options: &CheckOptions, is_json: bool) -> Exit {
     match look(&options.store.file(), shown) {
         Ok(examined) => {
@@ -60,6 +61,7 @@ pub fn run(options: &CheckOptions, is_json: bool) -> Exit {
     }
 }
 
+/// What a check examines, for the last column of the table.
 fn about(name: &str) -> &'static str {
     match name {
         "file" => "pages as they were written, and SQLite finds the file sound",
@@ -78,38 +80,38 @@ fn about(name: &str) -> &'static str {
 fn as_text(examined: &Examined) -> String {
     let mut text = table(
         &["check", "promise", "examined", "found", "what"],
-        examined.all().map(|it| {
-            let promise = if it.promise.is_empty() {
+        examined.all().map(|check| {
+            let promise = if check.promise.is_empty() {
                 "-"
             } else {
-                it.promise
+                check.promise
             };
             [
-                it.name,
+                check.name,
                 promise,
-                &it.examined.to_string(),
-                &it.found.to_string(),
-                about(it.name),
+                &check.examined.to_string(),
+                &check.found.to_string(),
+                about(check.name),
             ]
             .map(str::to_owned)
             .into()
         }),
     );
-    for it in examined.all() {
-        let more = it.found.saturating_sub(it.findings.len() as u64);
+    for check in examined.all() {
+        let more = check.found.saturating_sub(check.findings.len() as u64);
         let more = (more > 0).then(|| format!("and {more} more"));
-        for line in it.notes.iter().chain(&it.findings).chain(&more) {
-            text.push_str(&format!("\n{}: {line}", it.name));
+        for line in check.notes.iter().chain(&check.findings).chain(&more) {
+            text.push_str(&format!("\n{}: {line}", check.name));
         }
     }
     text
 }
 
 fn as_json(examined: &Examined) -> Value {
-    let promise = |it: &Checked| Some(it.promise).filter(|it| !it.is_empty());
-    let checks = examined.all().map(|it| {
-        let Checked { name, examined, found, findings, notes, .. } = it;
-        let promise = promise(it);
+    let promise = |check: &Checked| Some(check.promise).filter(|promise| !promise.is_empty());
+    let checks = examined.all().map(|check| {
+        let Checked { name, examined, found, findings, notes, .. } = check;
+        let promise = promise(check);
         json!({ "check": name, "promise": promise, "examined": examined, "found": found, "findings": findings, "notes": notes })
     });
     json!({ "damaged": examined.is_damaged(), "checks": checks.collect::<Vec<_>>() })

@@ -1,6 +1,6 @@
-//! Calls any method of the contract with JSON in and JSON out, by the descriptors that are in the binary.
+//! Calls any method of the contract with JSON in and JSON out, by the descriptors in the binary.
 //!
-//! Nothing here waits for a server without a bound: not a connection, not an answer, not the opening of a stream.
+//! Every wait for a server has a limit: for a connection, for an answer, for a stream to open.
 
 use std::time::Duration;
 
@@ -9,7 +9,6 @@ use http::uri::PathAndQuery;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
 use serde_json::Value;
-use tokio::time::timeout;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
@@ -18,32 +17,32 @@ use tonic::{Code, Request, Status, Streaming};
 use super::exit::Exit;
 use crate::proto_json::{descriptors, to_json};
 
-/// Bytes of one answer that are taken.
+/// The most bytes of one answer that the client accepts.
 const ANSWER_BYTES_MAX: usize = 256 * 1_024 * 1_024;
 
-/// How much longer than the client the server is told that an answer is waited for, so that it is always the client
-/// who finds that its own time is over. The server drops what nobody waits for any more.
+/// By how much the deadline that a request carries exceeds the timeout of the client, so that it is
+/// always the client that reports the timeout. The server drops a call after its deadline.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// Why a call came to nothing.
+/// Why a call failed.
 #[derive(Debug)]
 pub enum CallError {
-    /// The words do not fit: nothing was sent.
+    /// The arguments are wrong, and nothing was sent.
     Usage(String),
-    /// Nobody answers there.
+    /// No server answers at the address, or the connection broke.
     Unreachable(String),
-    /// A server is there, and did not answer in time.
+    /// The server did not answer within the timeout.
     NoAnswer(String),
-    /// The server said no.
+    /// The server refused the call.
     Refused(Box<Status>),
-    /// The server did what was asked, and found nothing to do it to.
+    /// The call succeeded, and found nothing to change.
     Nothing(String),
-    /// Something else went wrong.
+    /// Another failure, such as one of this machine.
     Failed(String),
 }
 
 impl CallError {
-    /// How a command ends that met it.
+    /// The exit code of a command that fails with this error.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,
@@ -54,11 +53,10 @@ impl CallError {
             Self::Failed(_) => Exit::Failed,
         }
     }
-}
 
-impl CallError {
-    /// The same, of the question for a calendar's zone: what was booked of a calendar that is gone can still be listed, but
-    /// by whose clock it does not say.
+    /// This error as one of the request for a calendar's zone. The appointments of a deleted
+    /// calendar can still be listed, but dates need `--zone`, because the calendar's zone is gone:
+    /// NOT_FOUND says so.
     pub(super) fn about_zone(self) -> Self {
         let Self::Refused(status) = self else {
             return self;
@@ -83,42 +81,43 @@ impl CallError {
     }
 }
 
-/// Words of whatever has no kind of its own.
+/// An error of no other kind, with this message.
 impl From<String> for CallError {
     fn from(text: String) -> Self {
         Self::Failed(text)
     }
 }
 
-/// A server, and how long it is waited for: all waiting of the command line goes through here.
+/// A server and the timeout of each wait for it. All waits of the command line go through this
+/// type.
 #[derive(Clone, Debug)]
 pub struct Server {
     address: String,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Server {
     /// `address` is `host:port`.
-    pub fn new(address: impl Into<String>, patience: Duration) -> Self {
+    pub fn new(address: impl Into<String>, timeout: Duration) -> Self {
         Self {
             address: address.into(),
-            patience,
+            timeout,
         }
     }
 
-    /// Where it is.
+    /// The address, `host:port`.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// How long a connection or an answer is waited for.
-    pub fn patience(&self) -> Duration {
-        self.patience
+    /// The longest wait for a connection or an answer.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
-    /// A connection to it.
+    /// Connects.
     pub async fn connect(&self) -> Result<Channel, CallError> {
-        let Self { address, patience } = self;
+        let Self { address, timeout } = self;
         let endpoint = Endpoint::from_shared(format!("http://{address}"));
         let endpoint = endpoint
             .map_err(|_| CallError::Usage(format!("--server {address}: write HOST:PORT")))?;
@@ -129,43 +128,47 @@ impl Server {
         let silent = |_| {
             let next = "is it the right address, and does a firewall let it through? --timeout waits longer";
             CallError::NoAnswer(format!(
-                "{address} took no connection within {patience:?}; {next}"
+                "{address} took no connection within {timeout:?}; {next}"
             ))
         };
-        timeout(*patience, endpoint.tcp_nodelay(true).connect())
+        tokio::time::timeout(*timeout, endpoint.tcp_nodelay(true).connect())
             .await
             .map_err(silent)?
             .map_err(unreachable)
     }
 
-    /// What it answers to a method.
+    /// Waits for the answer to a method.
+    ///
+    /// # Errors
+    ///
+    /// `NoAnswer` after the timeout; for a method that changes something, the error says that the
+    /// outcome is unknown.
     pub async fn answer<T>(
         &self,
         method: &str,
         asked: impl Future<Output = T>,
     ) -> Result<T, CallError> {
-        let unknown = match READS.iter().any(|it| method.starts_with(it)) {
-            true => "",
-            false => {
-                "; whether it happened is not known: the same command with the same --request-id tells"
-            }
+        let unknown = if READS.iter().any(|prefix| method.starts_with(prefix)) {
+            ""
+        } else {
+            "; whether it happened is not known: the same command with the same --request-id tells"
         };
-        timeout(self.patience, asked)
+        tokio::time::timeout(self.timeout, asked)
             .await
             .map_err(|_| self.silent(&format!("{method}{unknown}")))
     }
 
-    /// That it did not answer something in time.
+    /// The error of a server that did not answer `what` within the timeout.
     pub fn silent(&self, what: &str) -> CallError {
-        let Self { address, patience } = self;
+        let Self { address, timeout } = self;
         let next = "it may be stopped or overloaded; --timeout waits longer";
         CallError::NoAnswer(format!(
-            "no answer from {address} within {patience:?}, {next}: {what}"
+            "no answer from {address} within {timeout:?}, {next}: {what}"
         ))
     }
 }
 
-/// A connection to a server, and what can be asked over it.
+/// A connection to a server.
 pub struct Client {
     server: Server,
     channel: Channel,
@@ -173,7 +176,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects.
+    /// Connects to a server.
     pub async fn connect(server: &Server) -> Result<Self, CallError> {
         let channel = server.connect().await?;
         Ok(Self {
@@ -188,15 +191,15 @@ impl Client {
         let mut methods: Vec<MethodDescriptor> = self
             .pool
             .services()
-            .flat_map(|it| it.methods().collect::<Vec<_>>())
+            .flat_map(|service| service.methods().collect::<Vec<_>>())
             .collect();
         methods.sort_by(|a, b| a.name().cmp(b.name()));
         let found = methods
             .iter()
-            .find(|it| it.name().eq_ignore_ascii_case(simple))
+            .find(|method| method.name().eq_ignore_ascii_case(simple))
             .cloned();
         found.ok_or_else(|| {
-            let names: Vec<&str> = methods.iter().map(|it| it.name()).collect();
+            let names: Vec<&str> = methods.iter().map(|method| method.name()).collect();
             CallError::Usage(format!(
                 "there is no method {simple}; there are {}",
                 names.join(", ")
@@ -204,13 +207,14 @@ impl Client {
         })
     }
 
-    /// Calls a method by its name. Field names are those of the proto files.
+    /// Calls a method by its name, in any case, with or without its service. The request has the
+    /// field names of the proto files.
     pub async fn call(&self, name: &str, request: Value) -> Result<Value, CallError> {
         let call = self.prepare(name, request)?;
-        shown(&call.method, self.send(&call).await?)
+        decoded(&call.method, self.send(&call).await?)
     }
 
-    /// A call as it is to be sent, of a method that answers once.
+    /// Encodes a call of a method that answers once.
     pub fn prepare(&self, name: &str, request: Value) -> Result<PreparedCall, CallError> {
         let method = self.method(name)?;
         if method.is_server_streaming() {
@@ -227,17 +231,17 @@ impl Client {
         })
     }
 
-    /// The answer to it, as it came.
+    /// Sends a call; answers the encoded message of the answer.
     pub async fn send(&self, call: &PreparedCall) -> Result<Bytes, CallError> {
         let mut request = Request::new(call.message.clone());
-        request.set_timeout(self.server.patience().saturating_add(MARGIN));
+        request.set_timeout(self.server.timeout().saturating_add(MARGIN));
         let path = call.path.clone();
         let asked = async {
             self.ready()
                 .await?
                 .unary(request, path, BytesCodec)
                 .await
-                .map_err(refused)
+                .map_err(refusal)
         };
         Ok(self
             .server
@@ -246,7 +250,8 @@ impl Client {
             .into_inner())
     }
 
-    /// Calls a method that answers with a stream. Its opening is waited for as an answer is, and no longer.
+    /// Calls a method that answers with a stream. The timeout holds for the opening of the stream,
+    /// not for its messages.
     pub async fn stream(&self, name: &str, request: Value) -> Result<Answers, CallError> {
         let method = self.method(name)?;
         let (message, path) = prepared(&method, request)?;
@@ -255,7 +260,7 @@ impl Client {
                 .await?
                 .server_streaming(Request::new(message), path, BytesCodec)
                 .await
-                .map_err(refused)
+                .map_err(refusal)
         };
         let messages = self
             .server
@@ -266,7 +271,7 @@ impl Client {
     }
 
     async fn ready(&self) -> Result<Grpc<Channel>, CallError> {
-        // One change may be of thousands of appointments.
+        // One change may affect thousands of appointments.
         let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
         let not_ready = |error| CallError::Unreachable(format!("the connection broke: {error}"));
         grpc.ready().await.map_err(not_ready)?;
@@ -274,19 +279,19 @@ impl Client {
     }
 }
 
-/// The name of a method without the service that it may stand behind.
+/// The name of a method without its service.
 pub(super) fn simple_name(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
-/// How the names of methods begin that change nothing.
+/// Prefixes of the names of methods that change nothing.
 const READS: [&str; 5] = ["Get", "List", "Explain", "Query", "Watch"];
 
-fn refused(status: Status) -> CallError {
+fn refusal(status: Status) -> CallError {
     CallError::Refused(Box::new(status))
 }
 
-/// A request as it is sent, and where to.
+/// An encoded request, and the path of its method.
 fn prepared(method: &MethodDescriptor, request: Value) -> Result<(Bytes, PathAndQuery), CallError> {
     let input = method.input();
     let message = DynamicMessage::deserialize(input.clone(), request)
@@ -296,43 +301,43 @@ fn prepared(method: &MethodDescriptor, request: Value) -> Result<(Bytes, PathAnd
     Ok((Bytes::from(message.encode_to_vec()), path))
 }
 
-/// A call that is ready to be sent, as often as one likes.
+/// An encoded call, which can be sent any number of times.
 pub struct PreparedCall {
     method: MethodDescriptor,
     message: Bytes,
     path: PathAndQuery,
 }
 
-/// The messages of a stream.
+/// A stream of answers.
 pub struct Answers {
     method: MethodDescriptor,
     messages: Streaming<Bytes>,
 }
 
 impl Answers {
-    /// The next one as JSON; waits for it. None when the stream is over.
+    /// Waits for the next message, as JSON; none at the end of the stream.
     pub async fn next(&mut self) -> Result<Option<Value>, CallError> {
         let message = self.next_bytes().await?;
         message
-            .map(|message| shown(&self.method, message))
+            .map(|message| decoded(&self.method, message))
             .transpose()
     }
 
-    /// The same as it came.
+    /// Waits for the next message, encoded; none at the end of the stream.
     pub async fn next_bytes(&mut self) -> Result<Option<Bytes>, CallError> {
-        self.messages.message().await.map_err(refused)
+        self.messages.message().await.map_err(refusal)
     }
 }
 
 /// An answer as JSON.
-fn shown(method: &MethodDescriptor, answer: Bytes) -> Result<Value, CallError> {
+fn decoded(method: &MethodDescriptor, answer: Bytes) -> Result<Value, CallError> {
     let unreadable =
         || CallError::Unreachable("the answer cannot be read; is that a bookd?".to_owned());
     let answer = DynamicMessage::decode(method.output(), answer).map_err(|_| unreadable())?;
     to_json(&answer).map_err(|_| unreadable())
 }
 
-/// Bytes as they are.
+/// A codec that passes encoded messages through.
 #[derive(Clone, Copy, Default)]
 struct BytesCodec;
 

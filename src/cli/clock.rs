@@ -1,4 +1,5 @@
-//! `bookd clock reset`: what it finds and changes, in words or as JSON.
+//! `bookd clock reset`: prints what a reset finds and changes, as text or as JSON, and does it with
+//! `--yes`.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -13,7 +14,8 @@ use bookd_core::time::MINUTE;
 /// What to do about the time of a store.
 #[derive(Subcommand, Clone, Debug)]
 pub enum ClockCommand {
-    /// Bring a store back to this machine's clock, after it believed one that was ahead; no server may be running on it
+    /// Bring a store back to this machine's clock, after it believed one that was ahead; no server
+    /// may be running on it
     #[command(after_help = help())]
     Reset(ResetOptions),
 }
@@ -48,7 +50,7 @@ fn help() -> String {
     format!("Examples:\n  {}\n\n{exits}", examples.join("\n  "))
 }
 
-/// Runs it; see its help for the exit codes.
+/// Runs the command; its help has the exit codes.
 pub fn run(command: &ClockCommand, is_json: bool) -> Exit {
     let ClockCommand::Reset(options) = command;
     match reset(&options.store.file(), options.yes) {
@@ -114,18 +116,15 @@ fn as_text(options: &ResetOptions, plan: &Plan, is_done: bool) -> String {
         "Every change that is kept lies after the clock: make sure that it is not the clock that is wrong.".to_owned()
     }));
     let reset = reset.revision;
-    lines.push(match is_done {
-        true => format!(
-            "Revision {reset} is the mark of the reset; the store goes on at the clock's time."
-        ),
-        false => format!(
-            "The reset will be revision {reset}, and the store will go on at the clock's time."
-        ),
+    lines.push(if is_done {
+        format!("Revision {reset} is the mark of the reset; the store goes on at the clock's time.")
+    } else {
+        format!("The reset will be revision {reset}, and the store will go on at the clock's time.")
     });
     lines.join("\n")
 }
 
-/// In words, such as `3 d 4 h 5 min`.
+/// A length of time such as `3 d 4 h 5 min`.
 fn length(seconds: i64) -> String {
     let minutes = seconds / MINUTE;
     let parts = [
@@ -134,12 +133,12 @@ fn length(seconds: i64) -> String {
         (minutes % 60, "min"),
         (seconds % MINUTE, "s"),
     ];
-    let said: Vec<String> = parts
+    let units: Vec<String> = parts
         .iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, unit)| format!("{count} {unit}"))
         .collect();
-    said.join(" ")
+    units.join(" ")
 }
 
 fn as_json(options: &ResetOptions, plan: &Plan, is_done: bool) -> String {

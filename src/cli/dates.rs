@@ -1,7 +1,8 @@
-//! Dates, times and ranges as people type them: the only reader of such words, whichever command they belong to.
+//! Reads dates, times and ranges as people type them, for all commands.
 //!
-//! All words of a command are read in one zone and at one moment, the server's, so that `today` is one date in all of
-//! them. Neither is asked for before a word needs it.
+//! All words of a command are read in one zone and at one instant, the server's time, so that
+//! `today` is one date in all of them. The zone and the time are read from the server once, when a
+//! word needs them.
 
 use std::sync::Arc;
 
@@ -15,10 +16,10 @@ use crate::zones::Zones;
 use bookd_core::time::zone::{LocalInstants, Zone};
 use bookd_core::time::{HOUR, Instant, LocalDate, MINUTE, Wall};
 
-/// How many days ahead of the first date of a range the same day of the week is again.
+/// Days from a day of the week to the next one of the same name.
 const WEEK_DAYS: i32 = 7;
 
-/// Reads the words of one command.
+/// Reads the words of one command: a word is one argument, such as `tomorrow` or `mondayT09:00`.
 pub struct Dates<'a> {
     ask: &'a Lookup<'a>,
     zone: Option<&'a str>,
@@ -26,13 +27,13 @@ pub struct Dates<'a> {
     clock: OnceCell<ZoneAndToday>,
 }
 
-/// In which zone words are read, and what is today there.
+/// The zone in which words are read, and the date of today in it.
 struct ZoneAndToday {
     zone: Arc<Zone>,
     today: LocalDate,
 }
 
-/// What a word says.
+/// The meaning of a word.
 #[derive(Clone, Copy)]
 enum TimeWord {
     /// `2027-03-01`, `today`, `monday`.
@@ -44,7 +45,8 @@ enum TimeWord {
 }
 
 impl<'a> Dates<'a> {
-    /// Words are read in `zone` if one is named, else in the zone of the calendar, else in UTC.
+    /// A reader of words in `zone` if one is named, otherwise in the zone of the calendar,
+    /// otherwise in UTC.
     pub fn new(ask: &'a Lookup<'a>, zone: Option<&'a str>, calendar: Option<&'a str>) -> Self {
         Self {
             ask,
@@ -54,21 +56,22 @@ impl<'a> Dates<'a> {
         }
     }
 
-    /// A date for a request, `YYYY-MM-DD`.
+    /// Reads a date; answers `YYYY-MM-DD`.
     pub async fn date(&self, word: &str) -> Result<String, CallError> {
         Ok(self.read_date(word, None).await?.to_string())
     }
 
-    /// The first and the last date of a range; `saturday` to `sunday` is two days, on a Saturday too.
+    /// Reads the first and the last date of a range. `saturday` to `sunday` is two days, also when
+    /// today is a Saturday.
     pub async fn dates(&self, first: &str, last: &str) -> Result<(String, String), CallError> {
         let first = self.read_date(first, None).await?;
         let last = self.read_date(last, Some(first.midnight())).await?;
         Ok((first.to_string(), last.to_string()))
     }
 
-    /// The first date of a series, and the last one as the server counts it: on the calendar's clocks, by which a series
-    /// repeats. Where the words are read in another zone, it is the calendar's date of the last start that is there on the
-    /// last date or before.
+    /// Reads the first and the last date of a series. The last date is one in the calendar's zone,
+    /// because a series repeats by the calendar's clock: if the words are read in another zone, it
+    /// is the calendar's date of the last start that is not after the last date in that other zone.
     pub async fn series(
         &self,
         first: &str,
@@ -93,19 +96,20 @@ impl<'a> Dates<'a> {
                 .date()
                 > last
         };
-        // No two clocks are further apart than two dates.
+        // The dates of two zones are at most two days apart.
         let mut dates = (-2..=2).rev().map(|days| last.plus(days));
         let last = dates.find(|date| !is_over(date)).unwrap_or(last);
         Ok((first.to_string(), last.to_string()))
     }
 
-    /// A local start for a request, from a date's word and a clock time.
+    /// Reads a date, and joins it with a clock time: `YYYY-MM-DDTHH:MM`.
     pub async fn local_start(&self, date: &str, time: &str) -> Result<String, CallError> {
         Ok(format!("{}T{time}", self.date(date).await?))
     }
 
-    /// The instants between which slots are looked for: from a first date to a last one, which is in it, or to a time, which
-    /// is not. `saturday` to `sunday` is two days, on a Saturday too.
+    /// Reads the range of a slot search: from a first date to a last date, inclusive, or to a time,
+    /// exclusive; answers two instants. `saturday` to `sunday` is two days, also when today is a
+    /// Saturday.
     pub async fn days(&self, first: &str, last: &str) -> Result<[Value; 2], CallError> {
         let first = self.read_date(first, None).await?;
         let end = match self.read(last, Some(first.midnight())).await? {
@@ -118,8 +122,8 @@ impl<'a> Dates<'a> {
         ])
     }
 
-    /// The instants at which a range of time begins and ends, where they are said. Its end is not in it, so that
-    /// `saturday` to `saturday` is a week.
+    /// Reads a range of time [start, end); answers two instants, null for one that is not given.
+    /// The end is exclusive, so `saturday` to `saturday` is a week.
     pub async fn range(
         &self,
         start: Option<&str>,
@@ -144,7 +148,7 @@ impl<'a> Dates<'a> {
         Ok([self.instant(start).await?, self.instant(Some(end)).await?])
     }
 
-    /// The instant of a word that was read, for a request.
+    /// The instant of a word that was read, as requests have it. An instant stays as it was typed.
     async fn instant(&self, read: Option<(&str, TimeWord)>) -> Result<Value, CallError> {
         let wall = match read {
             None => return Ok(Value::Null),
@@ -166,8 +170,9 @@ impl<'a> Dates<'a> {
         }
     }
 
-    /// THE reading of a word. A day of the week is the first one from a wall time on: of a range's end, from where the
-    /// range begins; otherwise from tomorrow on.
+    /// Reads a word; every other function goes through this one. A day of the week means the first
+    /// such day from `from` on, which is the start of the range for the end of a range; without
+    /// `from`, from tomorrow on.
     async fn read(&self, word: &str, from: Option<Wall>) -> Result<TimeWord, CallError> {
         if let Some(instant) = instant(word) {
             return Ok(TimeWord::Instant(instant));
@@ -182,7 +187,7 @@ impl<'a> Dates<'a> {
             Some(time) => clock_seconds(time).ok_or_else(wrong)?,
             None => 0,
         };
-        let date = match (day.parse::<LocalDate>(), ahead(day), weekday(day)) {
+        let date = match (day.parse::<LocalDate>(), days_ahead(day), weekday(day)) {
             (Ok(date), _, _) => date,
             (_, Some(days), _) => self.clock().await?.today.plus(days),
             (_, _, Some(number)) => {
@@ -200,11 +205,12 @@ impl<'a> Dates<'a> {
         })
     }
 
+    /// The zone and today, read from the server at the first use.
     async fn clock(&self) -> Result<&ZoneAndToday, CallError> {
-        self.clock.get_or_try_init(|| self.look_at_clock()).await
+        self.clock.get_or_try_init(|| self.read_clock()).await
     }
 
-    async fn look_at_clock(&self) -> Result<ZoneAndToday, CallError> {
+    async fn read_clock(&self) -> Result<ZoneAndToday, CallError> {
         let name = match (self.zone, self.calendar) {
             (Some(zone), _) => zone.to_owned(),
             (None, Some(calendar)) => self
@@ -220,7 +226,7 @@ impl<'a> Dates<'a> {
     }
 }
 
-/// A zone by its name.
+/// The zone of this name.
 fn known(name: &str) -> Result<Arc<Zone>, CallError> {
     let unknown = |_| {
         CallError::Usage(format!(
@@ -230,7 +236,8 @@ fn known(name: &str) -> Result<Arc<Zone>, CallError> {
     Zones::bundled().zone(name).map_err(unknown)
 }
 
-/// When a clock shows this: the first time of two, and where the clock skips it, the first instant after the gap.
+/// The instant at which a clock shows this wall time: the earlier one in a fold, the first instant
+/// after the gap in a gap.
 fn instant_of(zone: &Zone, wall: Wall) -> Instant {
     match zone.instants(wall) {
         LocalInstants::One(instant) | LocalInstants::Two(instant, _) => instant,
@@ -238,7 +245,8 @@ fn instant_of(zone: &Zone, wall: Wall) -> Instant {
     }
 }
 
-/// The first such day of the week with this clock time that is not before `from`.
+/// The first date from `from` on that is this day of the week and on which this clock time is not
+/// before `from`.
 fn next(weekday: usize, seconds: i64, from: Wall) -> LocalDate {
     let days = (i32::try_from(weekday).unwrap_or_default() - i32::from(from.date().weekday()))
         .rem_euclid(WEEK_DAYS);
@@ -250,7 +258,7 @@ fn next(weekday: usize, seconds: i64, from: Wall) -> LocalDate {
     }
 }
 
-/// The day of a word, and its clock time; `Tuesday` has a T too.
+/// The date of a word and its clock time, if it has one. The T of `Tuesday` separates nothing.
 fn split(word: &str) -> (&str, Option<&str>) {
     match word
         .rsplit_once(['T', 't'])
@@ -261,11 +269,13 @@ fn split(word: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// Whether the date of a word is the name of a day.
 fn is_weekday(word: &str) -> bool {
     weekday(split(word).0).is_some()
 }
 
-fn ahead(word: &str) -> Option<i32> {
+/// How many days after today a word is; none for other words.
+fn days_ahead(word: &str) -> Option<i32> {
     match word.to_ascii_lowercase().as_str() {
         "today" => Some(0),
         "tomorrow" => Some(1),
@@ -273,6 +283,7 @@ fn ahead(word: &str) -> Option<i32> {
     }
 }
 
+/// A clock time `HH:MM` as seconds after midnight.
 fn clock_seconds(text: &str) -> Option<i64> {
     let (hours, minutes) = text.split_once(':')?;
     let (hours, minutes): (i64, i64) = (hours.parse().ok()?, minutes.parse().ok()?);

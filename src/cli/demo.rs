@@ -1,4 +1,6 @@
-//! `bookd demo`: a server with something in it, to play with. Everything is in memory, and nothing is left behind.
+//! `bookd demo`: a server with calendars and appointments to try commands on.
+//!
+//! Everything is in memory, and nothing remains when it stops.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,8 +14,8 @@ use super::client::{CallError, Client, Server};
 use super::exit::Exit;
 use super::lookup::Lookup;
 use super::output::{failed, say};
-use super::run::told;
-use super::serve::until_told;
+use super::run::error_text;
+use super::serve::run_until_stopped;
 use super::words::without_nulls;
 use crate::config::LogConfig;
 use crate::descriptors;
@@ -23,9 +25,9 @@ use crate::store::memory::Memory;
 use crate::telemetry;
 use crate::zones::Zones;
 
-/// How long this process waits for its own answers while it fills itself.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How long calls in flight get when it stops.
+/// The timeout of the calls that fill the demo server.
+const FILL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a stop waits for calls in flight.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// What `bookd demo` needs to know.
@@ -40,7 +42,8 @@ pub struct DemoConfig {
         value_name = "ADDRESS"
     )]
     pub listen: SocketAddr,
-    /// A folder of compiled time zones to use instead of the newer of the system's and the bundled release
+    /// A folder of compiled time zones to use instead of the newer of the system's and the bundled
+    /// release
     #[arg(long, env = "BOOKD_ZONES", value_name = "FOLDER")]
     pub zones: Option<PathBuf>,
     /// Logging
@@ -48,7 +51,7 @@ pub struct DemoConfig {
     pub log: LogConfig,
 }
 
-/// Runs until it is told to stop.
+/// Runs the demo until a signal; answers the exit code.
 pub fn run(config: &DemoConfig) -> Exit {
     let runtime = match descriptors::runtime() {
         Ok(runtime) => runtime,
@@ -64,7 +67,8 @@ pub fn run(config: &DemoConfig) -> Exit {
     }
 }
 
-/// A demonstration is for reading: the default filter would talk in between.
+/// The log filter of the demo: the default `info` becomes `warn` and the access log, which leaves
+/// the banner readable.
 fn quieter(filter: &str) -> String {
     if filter == "info" {
         "warn,bookd_transport::access_log=info".to_owned()
@@ -73,7 +77,7 @@ fn quieter(filter: &str) -> String {
     }
 }
 
-/// A service that keeps everything in memory.
+/// Starts a service with a store in memory.
 pub(super) async fn in_memory(
     listen: SocketAddr,
     zones: Arc<Zones>,
@@ -95,31 +99,32 @@ async fn demo(config: &DemoConfig) -> Result<Exit, String> {
     let signals = Signals::new()?;
     let service = in_memory(config.listen, zones, config.log.log_calls).await?;
     let address = service.local_addr();
-    let client = Client::connect(&Server::new(reachable(address), PATIENCE))
+    let client = Client::connect(&Server::new(reachable(address), FILL_TIMEOUT))
         .await
-        .map_err(|error| told(&error))?;
-    let filled = fill(&client).await.map_err(|error| told(&error))?;
+        .map_err(|error| error_text(&error))?;
+    let filled = fill(&client).await.map_err(|error| error_text(&error))?;
     drop(client);
     say(&banner(address, &filled));
-    until_told(service, signals, GRACE).await
+    run_until_stopped(service, signals, GRACE).await
 }
 
-/// Where this machine finds a server that listens there.
+/// The address at which a client on this machine reaches a server that listens on `address`.
 fn reachable(address: SocketAddr) -> String {
-    match address.ip().is_unspecified() {
-        true => format!("localhost:{}", address.port()),
-        false => address.to_string(),
+    if address.ip().is_unspecified() {
+        format!("localhost:{}", address.port())
+    } else {
+        address.to_string()
     }
 }
 
-/// A calendar of the demonstration, and what is booked of it.
+/// A calendar of the demo, with the number of its appointments.
 struct Filled {
     calendar: &'static str,
-    what: &'static str,
+    name: &'static str,
     appointments: usize,
 }
 
-/// Calendars: id, name, zone, days and hours.
+/// The calendars: id, name, zone, days and hours.
 const CALENDARS: [(&str, &str, &str, &[&str]); 7] = [
     (
         "clinic/dr-lee",
@@ -155,7 +160,7 @@ const CALENDARS: [(&str, &str, &str, &[&str]); 7] = [
     ("acme/bea", "Bea", "UTC", &["daily", "09:00-17:00"]),
 ];
 
-/// What can be booked: the calendar and the type.
+/// The appointment types, each with its calendar.
 fn types() -> [(&'static str, Value); 9] {
     let visit = || json!({ "appointment_type_id": "visit", "duration": "1800s", "buffer_after": "600s", "slot_step": "600s" });
     let cut = || json!({ "appointment_type_id": "haircut", "duration": "2700s", "slot_step": "900s", "min_notice": "3600s" });
@@ -187,7 +192,8 @@ fn types() -> [(&'static str, Value); 9] {
     ]
 }
 
-/// What is booked: calendars, how they take part, type, and how many, each on so manieth of the free slots.
+/// The bookings: calendars, assignment, type, the number of bookings, and the step between the free
+/// slots that they take.
 const BOOKED: [(&[&str], &str, &str, usize, usize); 7] = [
     (
         &["clinic/dr-lee", "clinic/room-1"],
@@ -204,13 +210,14 @@ const BOOKED: [(&[&str], &str, &str, usize, usize); 7] = [
         7,
     ),
     (&["salon/kim"], "ASSIGNMENT_ALL", "colour", 2, 9),
-    // Twice, for several people come to one class.
+    // Two rows, so that several people share a class.
     (&["studio/yoga"], "ASSIGNMENT_ALL", "class", 6, 1),
     (&["studio/yoga"], "ASSIGNMENT_ALL", "class", 3, 1),
     (&["acme/ada"], "ASSIGNMENT_ALL", "intro", 3, 4),
     (&["acme/bea"], "ASSIGNMENT_ALL", "intro", 3, 3),
 ];
 
+/// The invitees.
 const PEOPLE: [&str; 6] = [
     "Grace Hopper",
     "Alan Turing",
@@ -220,7 +227,7 @@ const PEOPLE: [&str; 6] = [
     "Donald Knuth",
 ];
 
-/// Fills a server through its own front door.
+/// Makes the calendars, types and bookings by calls of the server.
 async fn fill(client: &Client) -> Result<Vec<Filled>, CallError> {
     for (id, name, zone, hours) in CALENDARS {
         let hours: Vec<String> = hours.iter().map(|it| (*it).to_owned()).collect();
@@ -252,20 +259,20 @@ async fn fill(client: &Client) -> Result<Vec<Filled>, CallError> {
         book(client, booked).await?;
     }
     let mut filled = Vec::new();
-    for (calendar, what, ..) in CALENDARS {
+    for (calendar, name, ..) in CALENDARS {
         let request = json!({ "calendar_id": calendar, "page_size": 1_000 });
         let found = client.call("ListAppointments", request).await?;
         let appointments = found["appointments"].as_array().map_or(0, Vec::len);
         filled.push(Filled {
             calendar,
-            what,
+            name,
             appointments,
         });
     }
     Ok(filled)
 }
 
-/// A date so many days from the server's today, in UTC.
+/// The date `days` after the server's today, in UTC.
 async fn date_ahead(client: &Client, days: i64) -> Result<String, CallError> {
     let then = Lookup { client }
         .now()
@@ -274,7 +281,7 @@ async fn date_ahead(client: &Client, days: i64) -> Result<String, CallError> {
     Ok(then.to_string().chars().take(10).collect())
 }
 
-/// Books the free slots of the coming days, so manieth by so manieth.
+/// Books every n-th free slot of the coming days, `count` of them.
 async fn book(
     client: &Client,
     (calendars, assignment, kind, count, nth): &(&[&str], &str, &str, usize, usize),
@@ -306,7 +313,7 @@ async fn book(
         });
         match client.call("BookAppointment", without_nulls(request)).await {
             Ok(_) => {}
-            // The slot before took this one's time: that is what a list does not know of its own future.
+            // A booking of the slot before took the time of this slot after the list was read.
             Err(error) if error.exit() == Exit::Conflict => {}
             Err(error) => return Err(error),
         }
@@ -314,13 +321,14 @@ async fn book(
     Ok(())
 }
 
+/// The text that is printed when the demo has started.
 fn banner(address: SocketAddr, filled: &[Filled]) -> String {
     let rows: Vec<String> = filled
         .iter()
-        .map(|it| {
+        .map(|filled| {
             format!(
                 "  {:<15} {:<8} {} upcoming appointments",
-                it.calendar, it.what, it.appointments
+                filled.calendar, filled.name, filled.appointments
             )
         })
         .collect();

@@ -1,6 +1,8 @@
-//! `bookd demo-race`: 64 clients race for the same and for overlapping slots, and who got what is checked.
+//! `bookd demo-race`: 64 clients book the same and overlapping slots at once, and the outcome is
+//! checked.
 //!
-//! Of any two slots that overlap at most one may be had, and whoever loses is told why; when that is not so, the race has failed.
+//! Of any two slots that overlap, at most one may be booked, and every loser must get the reason
+//! SLOT_TAKEN. Otherwise the command fails.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,21 +21,21 @@ use super::demo::in_memory;
 use super::exit::Exit;
 use super::lookup::Lookup;
 use super::output::say;
-use super::run::{complain, to_its_end};
+use super::run::{complain, run_to_end};
 use crate::engine::Stopped;
 use crate::zones::Zones;
 
-/// How many race.
+/// The number of clients.
 const CLIENTS: usize = 64;
-/// How many starts they race for: fewer than there are clients, and closer than they are long.
+/// The number of starts: fewer than clients, so that several clients want the same start.
 const STARTS: usize = 25;
-/// From one start to the next, in minutes.
+/// Minutes from one start to the next: fewer than a slot is long, so that slots overlap.
 const STEP: usize = 10;
-/// How long each slot is, in minutes.
+/// The length of each slot, in minutes.
 const LENGTH: usize = 60;
-/// When the first one starts, in minutes after midnight.
+/// The first start, in minutes after midnight.
 const FIRST: usize = 9 * 60;
-/// What a loser must be told.
+/// The reason that a loser must get.
 const LOST: &str = "SLOT_TAKEN";
 
 /// What `bookd demo-race` needs to know.
@@ -43,20 +45,21 @@ const LOST: &str = "SLOT_TAKEN";
 )]
 pub struct RaceConfig {}
 
-/// What came of one start.
+/// The outcome of one start.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct RaceSlot {
     asked: usize,
     won: usize,
-    /// How many were told what.
+    /// The reasons of the losers, each with the number of clients that got it.
     lost: BTreeMap<String, usize>,
 }
 
+/// The outcome of the race, by start in minutes after midnight.
 type Slots = BTreeMap<usize, RaceSlot>;
 
-/// Runs the race: against the server that is named, else against one of its own.
+/// Runs the race on the server that is named, otherwise on one of its own; answers the exit code.
 pub fn run(_config: &RaceConfig, options: &ClientOptions) -> Exit {
-    match to_its_end(race_somewhere(options)) {
+    match run_to_end(race_somewhere(options)) {
         Ok(slots) => {
             let wrong = wrong(&slots);
             let shown = if options.json {
@@ -122,13 +125,14 @@ async fn race(server: &Server) -> Result<Slots, CallError> {
     raced
 }
 
+/// Connects all clients, lets each book once, and counts the outcomes by start.
 async fn run_all(server: &Server, client: &Client, calendar: &str) -> Result<Slots, CallError> {
     let ask = Lookup { client };
     let date = Dates::new(&ask, None, Some(calendar))
         .date("tomorrow")
         .await?;
     let mut clients = Vec::new();
-    // Everybody is connected before anybody starts.
+    // All clients connect before the first one books.
     for number in 0..CLIENTS {
         clients.push((number, Client::connect(server).await?));
     }
@@ -163,11 +167,12 @@ async fn run_all(server: &Server, client: &Client, calendar: &str) -> Result<Slo
     Ok(slots)
 }
 
+/// Minutes after midnight as `HH:MM`.
 fn clock(minutes: usize) -> String {
     format!("{:02}:{:02}", minutes / 60, minutes % 60)
 }
 
-/// Everything that must not be.
+/// Every violation of the rules of the race; empty after a fair one.
 fn wrong(slots: &Slots) -> Vec<String> {
     let mut wrong = Vec::new();
     let asked: usize = slots.values().map(|it| it.asked).sum();
@@ -176,7 +181,7 @@ fn wrong(slots: &Slots) -> Vec<String> {
     }
     let won: Vec<usize> = slots
         .iter()
-        .flat_map(|(start, it)| std::iter::repeat_n(*start, it.won))
+        .flat_map(|(start, slot)| std::iter::repeat_n(*start, slot.won))
         .collect();
     for pair in won.windows(2).filter(|pair| pair[1] - pair[0] < LENGTH) {
         wrong.push(format!(
@@ -190,7 +195,7 @@ fn wrong(slots: &Slots) -> Vec<String> {
         if !has_rival {
             wrong.push(format!("{} was free, and nobody got it", clock(*start)));
         }
-        for reason in slot.lost.keys().filter(|it| *it != LOST) {
+        for reason in slot.lost.keys().filter(|reason| *reason != LOST) {
             wrong.push(format!(
                 "a loser of {} was told {reason} instead of {LOST}",
                 clock(*start)
@@ -200,6 +205,7 @@ fn wrong(slots: &Slots) -> Vec<String> {
     wrong
 }
 
+/// The reasons of the losers with their counts, separated by commas.
 fn reasons(slot: &RaceSlot) -> String {
     slot.lost
         .iter()
@@ -230,7 +236,14 @@ fn as_table(slots: &Slots, wrong: &[String]) -> String {
 }
 
 fn as_json(slots: &Slots, wrong: &[String]) -> Value {
-    let slot = |(start, it): (&usize, &RaceSlot)| json!({ "start": clock(*start), "clients": it.asked, "won": it.won, "lost": it.lost });
+    let slot = |(start, slot): (&usize, &RaceSlot)| {
+        json!({
+            "start": clock(*start),
+            "clients": slot.asked,
+            "won": slot.won,
+            "lost": slot.lost,
+        })
+    };
     json!({ "slots": slots.iter().map(slot).collect::<Vec<_>>(), "wrong": wrong })
 }
 
@@ -269,9 +282,13 @@ mod tests {
         let mut overlapping = fair();
         overlapping.insert(590, slot(1, &[(LOST, 30)]));
         assert_eq!(wrong(&overlapping).len(), 2);
-        let mut untold = fair();
-        untold.insert(600, slot(0, &[("Unknown", 1)]));
-        assert_eq!(wrong(&untold).len(), 2, "nobody at 10:00, and told nothing");
+        let mut unanswered = fair();
+        unanswered.insert(600, slot(0, &[("Unknown", 1)]));
+        assert_eq!(
+            wrong(&unanswered).len(),
+            2,
+            "nobody at 10:00, and no reason"
+        );
         assert!(!wrong(&Slots::new()).is_empty());
     }
 }

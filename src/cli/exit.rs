@@ -1,5 +1,6 @@
-//! The exit codes of all commands: each number means one thing, whichever command ends with it, and only this file has
-//! the numbers.
+//! The exit codes of all commands.
+//!
+//! Each number has one meaning in all commands, and only this file has the numbers.
 
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -11,38 +12,40 @@ use crate::admin::AdminError;
 #[cfg(feature = "server")]
 use crate::store::OpenError;
 
-/// How a command ended.
+/// The outcome of a command, and the exit code of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// What was asked is done.
+    /// The command is done.
     Done = 0,
-    /// None of the others: the store is damaged, the server cannot start, the race was unfair.
+    /// A failure without a code of its own: the store is damaged, the server cannot start, the race
+    /// of `demo-race` was unfair.
     Failed = 1,
-    /// The words do not fit; also what the parser of the command line ends with.
+    /// The arguments are wrong. The parser of the command line ends with this code too.
     Usage = 2,
-    /// The request or the file is refused as it is written.
+    /// The request or the file is invalid.
     Invalid = 3,
-    /// What was named is not there.
+    /// A calendar, an appointment, a type or a file does not exist.
     NotFound = 4,
-    /// Somebody was faster, or it exists already.
+    /// The time is taken, the resource exists already, or it changed meanwhile.
     Conflict = 5,
     /// A rule or the state of the appointment forbids it.
     NotAllowed = 6,
-    /// Later, or asked again with the same request id, it may go well.
+    /// The command may succeed later, or when it is repeated with the same request id.
     TryAgain = 7,
-    /// A server ended because its writer had to stop.
+    /// The server ended because its writer had to stop.
     WriterStopped = 8,
-    /// A server did not answer within `--timeout`.
+    /// The server did not answer within `--timeout`.
     NoAnswer = 9,
-    /// A database is sound, and people should know of something: see `admin::check::Report::has_news`.
+    /// The database is sound, but the report has findings that people should read: see
+    /// `admin::check::Report::has_news`.
     Drifted = 10,
-    /// A server ended because its file was taken away from under it.
+    /// The server ended because its file was removed or replaced.
     FileGone = 11,
 }
 
 impl Exit {
-    /// All of them, by number.
+    /// All exit codes, by number.
     pub const ALL: [Self; 12] = [
         Self::Done,
         Self::Failed,
@@ -63,7 +66,7 @@ impl Exit {
         self as u8
     }
 
-    /// What it means, as `--help` and docs/OPERATIONS.md have it.
+    /// The meaning, as `--help` and docs/OPERATIONS.md show it.
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -91,21 +94,21 @@ impl Exit {
         }
     }
 
-    /// Some of them, each with what it means to one command, for the help of that.
-    pub fn some(told: &[(Self, &str)]) -> String {
-        let told: Vec<String> = told
+    /// The exit codes of one command, each with its meaning there, as a paragraph of its help.
+    pub fn some(meanings: &[(Self, &str)]) -> String {
+        let meanings: Vec<String> = meanings
             .iter()
             .map(|(exit, meaning)| format!("{} {meaning}", exit.code()))
             .collect();
-        format!("Exit codes: {}.", told.join(", "))
+        format!("Exit codes: {}.", meanings.join(", "))
     }
 
-    /// All of them, a line each, for `--help`.
+    /// All exit codes, a line each, for `--help`.
     pub fn table() -> String {
         Self::ALL
             .iter()
-            .fold("Exit codes:".to_owned(), |mut table, it| {
-                write!(table, "\n  {:>2}  {}", it.code(), it.meaning())
+            .fold("Exit codes:".to_owned(), |mut table, exit| {
+                write!(table, "\n  {:>2}  {}", exit.code(), exit.meaning())
                     .expect("a string takes everything");
                 table
             })
@@ -118,7 +121,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What a refusal of a server comes to.
+/// The exit code of a call that a server refused.
 impl From<Code> for Exit {
     fn from(code: Code) -> Self {
         match code {
@@ -138,7 +141,7 @@ impl From<Code> for Exit {
     }
 }
 
-/// What a store that cannot be opened comes to.
+/// The exit code when a store cannot be opened.
 #[cfg(feature = "server")]
 impl From<&OpenError> for Exit {
     fn from(error: &OpenError) -> Self {
@@ -154,7 +157,7 @@ impl From<&OpenError> for Exit {
     }
 }
 
-/// What administration that came to nothing comes to.
+/// The exit code when a command of administration fails.
 #[cfg(feature = "server")]
 impl From<&AdminError> for Exit {
     fn from(error: &AdminError) -> Self {

@@ -1,4 +1,5 @@
-//! `bookd export`: a store's calendars and appointments as one JSON file, or on standard output.
+//! `bookd export`: writes the calendars and appointments of a store as JSON, to a file or to
+//! standard output.
 
 use std::path::PathBuf;
 
@@ -24,7 +25,7 @@ pub struct ExportConfig {
     pub codes: bool,
 }
 
-/// Runs it; the exit code tells why the store cannot be had.
+/// Runs the command; the exit code says why the store cannot be read.
 pub fn run(config: &ExportConfig) -> Exit {
     let mut stdout = std::io::stdout();
     let output = config

@@ -1,4 +1,5 @@
-//! `bookd import`: calendars and appointments from a file into a store, and what is said of it.
+//! `bookd import`: imports calendars and appointments from a file into a store, and prints their
+//! number.
 
 use std::fs::File;
 use std::io::Read;
@@ -18,7 +19,8 @@ use crate::admin::import::{Import, Imported, import};
 #[command(after_help = "Examples:\n  bookd import calendars.json --dry-run\n  \
                         bookd import slots.json --calendar clinic --zone Europe/Paris")]
 pub struct ImportConfig {
-    /// The file: {"calendars": [...]} as `bookd export` writes it, or slots by date and type; `-` reads standard input
+    /// The file: {"calendars": [...]} as `bookd export` writes it, or slots by date and type; `-`
+    /// reads standard input
     pub file: PathBuf,
     /// The store
     #[command(flatten)]
@@ -35,24 +37,28 @@ pub struct ImportConfig {
     /// Of a file of slots: the time zone of its clock times [default: UTC]
     #[arg(long, value_name = "ZONE")]
     pub zone: Option<String>,
-    /// Of a file of slots that says no ends: how long a type lasts, such as therapy=1h; 30m = all others
+    /// Of a file of slots that says no ends: how long a type lasts, such as therapy=1h; 30m = all
+    /// others
     #[arg(long, value_name = "TYPE=LENGTH", value_parser = duration)]
     pub duration: Vec<(String, u16)>,
 }
 
+/// A duration of a type such as `therapy=1h`, or of all other types such as `30m`: the name, empty
+/// for all others, and the minutes.
 fn duration(text: &str) -> Result<(String, u16), String> {
     let (name, length) = text.split_once('=').unwrap_or(("", text));
     let seconds = words::seconds(length)?;
     let minutes = u16::try_from(seconds / 60)
         .ok()
-        .filter(|it| *it > 0 && *it <= 7 * 24 * 60 && seconds % 60 == 0);
+        .filter(|minutes| *minutes > 0 && *minutes <= 7 * 24 * 60 && seconds % 60 == 0);
     Ok((
         name.to_owned(),
         minutes.ok_or("must be whole minutes, 1 minute to 7 days")?,
     ))
 }
 
-/// Runs it; the exit code tells whether the file is wrong, a calendar exists, or the store cannot be had.
+/// Runs the command; the exit code says whether the file is invalid, a calendar exists already, or
+/// the store cannot be opened.
 pub fn run(config: &ImportConfig) -> Exit {
     let wanted = Import {
         name: config.file.display().to_string(),
@@ -78,9 +84,10 @@ pub fn run(config: &ImportConfig) -> Exit {
                 counted_together(calendars, appointments),
                 &config.store.store,
             );
-            say(&match config.dry_run {
-                true => format!("{counted} would be imported into {store}"),
-                false => format!("{counted} imported into {store} at revision {revision}"),
+            say(&if config.dry_run {
+                format!("{counted} would be imported into {store}")
+            } else {
+                format!("{counted} imported into {store} at revision {revision}")
             });
             Exit::Done
         }

@@ -1,4 +1,5 @@
-//! What a command asks the server before its call: a calendar's zone, an appointment as it is, the time.
+//! Reads of the server that a command makes before its call: the zone of a calendar, the present
+//! appointment, the time.
 
 use serde_json::{Value, json};
 
@@ -6,14 +7,14 @@ use super::client::{CallError, Client};
 use super::words::instant;
 use bookd_core::time::Instant;
 
-/// Asks a server what a command must know first.
+/// Reads from a server what the request of a command depends on.
 pub struct Lookup<'a> {
-    /// Whom to ask.
+    /// The connection to the server.
     pub client: &'a Client,
 }
 
 impl Lookup<'_> {
-    /// The time zone of a calendar.
+    /// The time zone of a calendar, an IANA name.
     pub async fn zone_of(&self, calendar: &str) -> Result<String, CallError> {
         let found = self
             .client
@@ -25,7 +26,7 @@ impl Lookup<'_> {
             .to_owned())
     }
 
-    /// The hours of a calendar as they are.
+    /// The present hours of a calendar, with their etag.
     pub async fn availability(&self, calendar: &str) -> Result<Value, CallError> {
         let found = self
             .client
@@ -34,7 +35,7 @@ impl Lookup<'_> {
         Ok(found["availability"].clone())
     }
 
-    /// An appointment as it is.
+    /// The present appointment, with its etag.
     pub async fn appointment(&self, id: &str) -> Result<Value, CallError> {
         let found = self
             .client

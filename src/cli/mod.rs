@@ -1,4 +1,6 @@
-//! The command line: one subcommand for each thing a person does.
+//! The command line: a file for each subcommand.
+//!
+//! A build without the feature `server` has only the client commands.
 
 #[cfg(feature = "server")]
 pub mod arguments;

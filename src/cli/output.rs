@@ -1,4 +1,7 @@
-//! What commands say besides answers of servers: results, why they came to nothing, and how many there are of something.
+//! Output of all commands: results on standard output, errors on standard error, and counts in
+//! words.
+//!
+//! An output that cannot be written is no error of the command.
 
 use std::io::Write;
 
@@ -7,33 +10,33 @@ use super::exit::Exit;
 #[cfg(feature = "server")]
 use crate::admin::AdminError;
 
-/// A result, on standard output.
+/// Prints a result on standard output.
 pub(super) fn say(text: &str) {
-    // A closed pipe is the reader's way to say that it has seen enough.
+    // The reader may have closed the pipe.
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// What is wrong, on standard error.
+/// Prints an error on standard error.
 pub(super) fn complain(text: &str) {
-    // Standard error may be gone; then there is nobody to tell.
+    // Standard error may be closed, and there is no other place for the message.
     let _ = writeln!(std::io::stderr(), "bookd: {text}");
 }
 
-/// Says what went wrong in a way that has no exit code of its own.
+/// Prints an error without an exit code of its own.
 #[cfg(feature = "server")]
 pub(super) fn failed(text: &str) -> Exit {
     complain(text);
     Exit::Failed
 }
 
-/// Says why administration came to nothing.
+/// Prints an error of administration; answers its exit code.
 #[cfg(feature = "server")]
 pub(super) fn ended(error: &AdminError) -> Exit {
     complain(&error.to_string());
     Exit::from(error)
 }
 
-/// `1 hold`, `2 holds or requests`.
+/// A count with its noun, such as `1 hold` or `2 holds or requests`.
 #[cfg(feature = "server")]
 pub(super) fn counted(count: u64, one: &str) -> String {
     let several = one.split(' ').map(|word| {
@@ -50,7 +53,7 @@ pub(super) fn counted(count: u64, one: &str) -> String {
     }
 }
 
-/// `1 calendar with 2 appointments`.
+/// The counts of an import or export, such as `1 calendar with 2 appointments`.
 #[cfg(feature = "server")]
 pub(super) fn counted_together(calendars: u64, appointments: u64) -> String {
     format!(

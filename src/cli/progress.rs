@@ -1,10 +1,11 @@
-//! Progress bars for long work: on standard error, and on a terminal alone.
+//! Progress bars of long commands, on standard error, and only if that is a terminal.
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use crate::admin::{Position, Step};
 
-/// Shows a step of administration until it is over.
+/// Shows a bar for a step of administration; the bar is removed when the function that is returned
+/// is dropped.
 pub(super) fn shown(step: Step) -> Position {
     let bar = match step {
         Step::Copying { bytes } => of_bytes(bytes, "copying"),
@@ -17,14 +18,14 @@ pub(super) fn shown(step: Step) -> Position {
     Box::new(move |position| bar.set_position(position))
 }
 
-/// A bar of so many of something.
+/// A bar of `length` items.
 pub(super) fn bar(length: u64, what: &'static str) -> ProgressBar {
     ProgressBar::new(length)
         .with_style(style("{msg} {bar:40} {human_pos}/{human_len} {eta}"))
         .with_message(what)
 }
 
-/// A bar of so many bytes.
+/// A bar of `length` bytes.
 fn of_bytes(length: u64, what: &'static str) -> ProgressBar {
     let style = style("{msg} {bar:40} {bytes}/{total_bytes} {eta}");
     ProgressBar::new(length)
@@ -32,7 +33,7 @@ fn of_bytes(length: u64, what: &'static str) -> ProgressBar {
         .with_message(what)
 }
 
-/// A counter of something that may have no end.
+/// A counter without a known end.
 fn counter(what: &'static str) -> ProgressBar {
     ProgressBar::new_spinner()
         .with_style(style("{spinner} {msg} {human_pos}"))

@@ -1,4 +1,4 @@
-//! `bookd restore`: a database from a backup, and what is said of it.
+//! `bookd restore`: makes a database from a backup, and prints what it has.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -35,7 +35,7 @@ fn help() -> String {
     format!("Example:\n  bookd restore copy.db --store sqlite:bookd.db\n\n{exits}")
 }
 
-/// Runs it; see its help for the exit codes.
+/// Runs the command; its help has the exit codes.
 pub fn run(options: &RestoreOptions, is_json: bool) -> Exit {
     let begun = Instant::now();
     match restore(&options.backup, &options.store.file(), shown) {

@@ -1,4 +1,7 @@
-//! Runs a client command: what its words mean, the call, page after page, the answer as a table or as JSON.
+//! Runs a client command: makes the request, calls the method, page after page, and prints the
+//! answer as a table or as JSON.
+//!
+//! Answers go to standard output and errors to standard error; the exit code is that of `Exit`.
 
 use serde_json::{Value, json};
 use tonic::Status;
@@ -16,10 +19,10 @@ use crate::descriptors;
 /// The most items that the server puts on a page.
 const PAGE_SIZE_MAX: usize = 1_000;
 
-/// Runs the command to its end.
+/// Runs the command; answers its exit code.
 pub fn run(command: ClientCommand, options: &ClientOptions) -> Exit {
-    match to_its_end(ask(&command, options)) {
-        // What was watched is shown already.
+    match run_to_end(ask(&command, options)) {
+        // The messages of a stream are printed as they come.
         Ok(None) => Exit::Done,
         Ok(Some(answer)) => {
             let text = command.shown(&answer);
@@ -37,8 +40,9 @@ pub fn run(command: ClientCommand, options: &ClientOptions) -> Exit {
     }
 }
 
-/// Runs what asks a server, and waits for nothing that it leaves behind: the name of a server may still be looked up.
-pub(super) fn to_its_end<T>(
+/// Runs calls of a server on a runtime of their own. It does not wait for what they leave behind,
+/// such as a look-up of the server's name that blocks a thread.
+pub(super) fn run_to_end<T>(
     asking: impl Future<Output = Result<T, CallError>>,
 ) -> Result<T, CallError> {
     let runtime = descriptors::runtime().map_err(CallError::Failed)?;
@@ -47,7 +51,7 @@ pub(super) fn to_its_end<T>(
     done
 }
 
-/// The answer; none of a stream, which is shown as it comes.
+/// Calls the method; answers nothing for a stream, whose messages are printed as they come.
 async fn ask(command: &ClientCommand, options: &ClientOptions) -> Result<Option<Value>, CallError> {
     let client = Client::connect(&options.server()).await?;
     let request = without_nulls(command.request(&Lookup { client: &client }).await?);
@@ -63,7 +67,7 @@ async fn ask(command: &ClientCommand, options: &ClientOptions) -> Result<Option<
     answer.map(Some)
 }
 
-/// Every page up to the limit, as one answer; a token that is left says that there is more.
+/// All pages up to the limit, as one answer. If it has a page token, there are more items.
 async fn all_pages(
     client: &Client,
     method: &str,
@@ -92,34 +96,35 @@ async fn all_pages(
     }
 }
 
-/// Says what went wrong; answers how the command ends.
+/// Prints an error; answers the exit code.
 pub(super) fn complain(error: &CallError) -> Exit {
     complain_of(error, |_| None)
 }
 
-/// The same, where fields of the request have other names for those who typed it.
+/// Prints an error, with each field of the request under the name that `typed` knows on the command
+/// line.
 fn complain_of(error: &CallError, typed: impl Fn(&str) -> Option<&'static str>) -> Exit {
-    let told = match error {
-        CallError::Refused(status) => refused(status, typed),
-        other => told(other),
+    let text = match error {
+        CallError::Refused(status) => refusal_text(status, typed),
+        other => error_text(other),
     };
-    output::complain(&told);
+    output::complain(&text);
     error.exit()
 }
 
-/// An error as people read it: the reason, what it says, and each thing that is wrong.
-pub(super) fn told(error: &CallError) -> String {
+/// An error as text: the reason, the message, and a line for each violation.
+pub(super) fn error_text(error: &CallError) -> String {
     match error {
         CallError::Usage(text)
         | CallError::Unreachable(text)
         | CallError::NoAnswer(text)
         | CallError::Nothing(text)
         | CallError::Failed(text) => text.clone(),
-        CallError::Refused(status) => refused(status, |_| None),
+        CallError::Refused(status) => refusal_text(status, |_| None),
     }
 }
 
-fn refused(status: &Status, typed: impl Fn(&str) -> Option<&'static str>) -> String {
+fn refusal_text(status: &Status, typed: impl Fn(&str) -> Option<&'static str>) -> String {
     let details = status.get_error_details();
     let reason = details.error_info().map_or_else(
         || format!("{:?}", status.code()),
@@ -133,23 +138,28 @@ fn refused(status: &Status, typed: impl Fn(&str) -> Option<&'static str>) -> Str
         .precondition_failure()
         .map(|it| &it.violations[..])
         .unwrap_or_default();
-    let field =
-        |it: &FieldViolation| typed(&it.field).map_or_else(|| it.field.clone(), str::to_owned);
-    // Of a single field the message tells all.
-    let name = |message: String, it: &FieldViolation| {
-        message.replace(&format!("{}: ", it.field), &format!("{}: ", field(it)))
+    let field = |violation: &FieldViolation| {
+        typed(&violation.field).map_or_else(|| violation.field.clone(), str::to_owned)
+    };
+    // The message of a single violation begins with the name of its field.
+    let name = |message: String, violation: &FieldViolation| {
+        message.replace(
+            &format!("{}: ", violation.field),
+            &format!("{}: ", field(violation)),
+        )
     };
     let message = fields.iter().fold(status.message().to_owned(), name);
     let mut lines = vec![format!("{reason}: {message}")];
     lines.extend(
         fields
             .iter()
-            .map(|it| format!("  {}: {}", field(it), it.description)),
+            .map(|violation| format!("  {}: {}", field(violation), violation.description)),
     );
-    lines.extend(
-        broken
-            .iter()
-            .map(|it| format!("  {} on {}: {}", it.r#type, it.subject, it.description)),
-    );
+    lines.extend(broken.iter().map(|violation| {
+        format!(
+            "  {} on {}: {}",
+            violation.r#type, violation.subject, violation.description
+        )
+    }));
     lines.join("\n")
 }

@@ -1,4 +1,5 @@
-//! `bookd serve`: starts the service, says what it serves, and stops it in order on SIGTERM or Ctrl-C.
+//! `bookd serve`: starts the service, prints what it serves, and stops it in order on SIGTERM or
+//! Ctrl-C.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use bookd_transport::{Ended, ServerLimits, Workers};
 
 const MIB: u64 = 1_024 * 1_024;
 
-/// Runs until it is told to stop, or until the writer must stop.
+/// Runs the service until a signal or until the writer must stop; answers the exit code.
 pub fn run(config: &ServeConfig) -> Exit {
     if config.print_config {
         say(&config.lines().join("\n"));
@@ -68,11 +69,12 @@ async fn serve(config: &ServeConfig) -> Result<Exit, String> {
     let address = service.local_addr();
     tracing::info!(%address, store = %config.store, zones = zones.release(), source = %zones.source(), "bookd serves");
     say(&banner(&address.to_string(), config, &zones));
-    until_told(service, signals, config.grace).await
+    run_until_stopped(service, signals, config.grace).await
 }
 
-/// Serves until a signal, or until the writer must stop; then stops in order.
-pub(super) async fn until_told(
+/// Waits for a signal or for the writer to stop, and then stops the service in order. A second
+/// signal cuts the stop short.
+pub(super) async fn run_until_stopped(
     service: Service,
     mut signals: Signals,
     grace: Duration,
@@ -112,6 +114,7 @@ pub(super) async fn until_told(
     }
 }
 
+/// The text that is printed when the service has started.
 fn banner(address: &str, config: &ServeConfig, zones: &Zones) -> String {
     format!(
         "bookd {version} serves gRPC on {address}, keeps {store}, time zones {release} ({source})\n\

@@ -1,4 +1,5 @@
-//! Which store a command is about that asks no server, and by which time zones.
+//! The options of commands that open a store instead of calling a server: the store and the time
+//! zones.
 
 use std::path::PathBuf;
 
@@ -18,13 +19,14 @@ pub struct StoreOptions {
         value_name = "URL"
     )]
     pub store: StoreUrl,
-    /// A folder of compiled time zones to use instead of the newer of the system's and the bundled release
+    /// A folder of compiled time zones to use instead of the newer of the system's and the bundled
+    /// release
     #[arg(long, env = "BOOKD_ZONES", value_name = "FOLDER")]
     pub zones: Option<PathBuf>,
 }
 
 impl StoreOptions {
-    /// The file that they name.
+    /// The file of the store.
     pub fn file(&self) -> StoreFile {
         let StoreUrl::Sqlite(path) = self.store.clone();
         StoreFile {

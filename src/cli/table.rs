@@ -1,21 +1,35 @@
-//! Answers for people: a form for each method of the contract that answers more than that it was done.
+//! Answers as text for people: a form for each method of the contract that answers resources.
+//!
+//! An answer without the field that its form shows, and an answer of a method without a form, is
+//! shown as JSON, or as `none` if nothing is in it.
 
-use comfy_table::{Table, presets};
+mod appointments;
+mod availability;
+mod calendars;
+mod layout;
+mod slots;
+
 use serde_json::Value;
 
 use super::client::simple_name;
-use bookd_core::decide::OUTSIDE_MAX;
+use appointments::{appointments, changes, drifts, occurrences, outside};
+use availability::{busy, free_busy, hours};
+use calendars::{appointment_type, calendar, calendars, types};
+use layout::{items, text};
+use slots::{explained, slots};
 
-/// How the answers of some methods are shown.
+pub(super) use layout::table;
+
+/// The form in which the answers of some methods are shown.
 struct Form {
     methods: &'static [&'static str],
-    /// An answer without this field has nothing to show in this form.
+    /// The field that the form shows; an answer without it is not shown in this form.
     field: &'static str,
-    /// Given the zone that was named by who asked, if one was.
+    /// Makes the text from the answer and the zone that `--zone` names.
     show: fn(&Value, Option<&str>) -> String,
 }
 
-/// All forms. What a method without one answers is shown as JSON.
+/// All forms.
 const FORMS: [Form; 16] = [
     Form {
         methods: &["ListSlots"],
@@ -124,21 +138,22 @@ const FORMS: [Form; 16] = [
     },
 ];
 
-/// The form of a method, however it is spelled.
+/// The form of a method, in any case and with or without the name of its service.
 fn form(method: &str) -> Option<&'static Form> {
     let is_of = |form: &&Form| {
         form.methods
             .iter()
-            .any(|it| it.eq_ignore_ascii_case(simple_name(method)))
+            .any(|name| name.eq_ignore_ascii_case(simple_name(method)))
     };
     FORMS.iter().find(is_of)
 }
 
-/// An answer of a method as people read it, who named this zone: what has its time in another one says so.
+/// The text of an answer. `zone` is the zone that `--zone` names: an appointment with its time in
+/// another zone names that zone.
 pub(super) fn show(method: &str, zone: Option<&str>, answer: &Value) -> String {
     let shown = match form(method).filter(|form| !answer[form.field].is_null()) {
         Some(form) => (form.show)(answer, zone),
-        None if is_about_nothing(answer) => "none".to_owned(),
+        None if is_empty_answer(answer) => "none".to_owned(),
         None => format!("{answer:#}"),
     };
     let more = match answer["next_page_token"].as_str() {
@@ -148,390 +163,16 @@ pub(super) fn show(method: &str, zone: Option<&str>, answer: &Value) -> String {
     format!("{shown}{more}")
 }
 
-/// Whether an answer says only how things stand.
-fn is_about_nothing(answer: &Value) -> bool {
-    let is_how = |name: &String| ["revision", "read_time", "time_zone"].contains(&name.as_str());
-    answer.as_object().is_some_and(|it| it.keys().all(is_how))
+/// Whether an answer has no field but its revision, its time and its zone.
+fn is_empty_answer(answer: &Value) -> bool {
+    let is_about_read =
+        |name: &String| ["revision", "read_time", "time_zone"].contains(&name.as_str());
+    answer
+        .as_object()
+        .is_some_and(|fields| fields.keys().all(is_about_read))
 }
 
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
-        other => other.to_string(),
-    }
-}
-
-pub(super) fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(columns.iter().map(|name| name.to_uppercase()));
-    table.add_rows(rows);
-    let lines: Vec<String> = table
-        .lines()
-        .map(|line| line.trim_end().to_owned())
-        .collect();
-    lines.join("\n")
-}
-
-fn items<'a>(answer: &'a Value, field: &str) -> &'a [Value] {
-    answer[field].as_array().map_or(&[], Vec::as_slice)
-}
-
-fn state(appointment: &Value) -> String {
-    text(&appointment["state"])
-        .trim_start_matches("APPOINTMENT_STATE_")
-        .to_lowercase()
-}
-
-/// A row each; where any of them says where it takes place, with a column for that, and where their times are not all of
-/// the zone that was named, or not all of one zone, with one for the zone.
-fn appointments(found: &[Value], named: Option<&str>) -> String {
-    let zone = |it: &Value| text(&it["time_zone"]);
-    let expected = named.map_or_else(
-        || found.first().map(zone).unwrap_or_default(),
-        str::to_owned,
-    );
-    let has_zone = found.iter().any(|it| zone(it) != expected);
-    let has_location = found.iter().any(|it| !text(&it["location"]).is_empty());
-    let row = |it: &Value| {
-        let mut cells = vec![text(&it["local_start"]).replace('T', " ")];
-        cells.extend(has_zone.then(|| zone(it)));
-        cells.extend([
-            text(&it["calendar_ids"]),
-            text(&it["appointment_type_id"]),
-            state(it),
-        ]);
-        cells.push(text(&it["invitee"]["name"]));
-        cells.extend(has_location.then(|| text(&it["location"])));
-        cells.extend([text(&it["confirmation_code"]), text(&it["appointment_id"])]);
-        cells
-    };
-    let mut titles = vec!["start"];
-    titles.extend(has_zone.then_some("zone"));
-    titles.extend(["calendar", "type", "state", "invitee"]);
-    titles.extend(has_location.then_some("location"));
-    titles.extend(["code", "id"]);
-    table(&titles, found.iter().map(row))
-}
-
-/// The appointments that a change of hours left outside, as a warning below the answer; nothing where there are none.
-fn outside(answer: &Value) -> String {
-    let found = items(answer, "appointments_outside");
-    let warning = match found.len() {
-        0 => return String::new(),
-        1 => "1 upcoming appointment lies outside open hours".to_owned(),
-        // No answer names more.
-        OUTSIDE_MAX => format!(
-            "{OUTSIDE_MAX} upcoming appointments or more lie outside open hours, the earliest are"
-        ),
-        count => format!("{count} upcoming appointments lie outside open hours"),
-    };
-    format!("\n{warning}:\n{}", appointments(found, None))
-}
-
-fn slots(answer: &Value) -> String {
-    let clock = |slot: &Value, local: &str, instant: &str| {
-        let local = text(&slot[local]);
-        if local.is_empty() {
-            text(&slot[instant])
-        } else {
-            local.replace('T', " ")
-        }
-    };
-    let row = |it: &Value| {
-        vec![
-            clock(it, "local_start", "start_time"),
-            clock(it, "local_end", "end_time"),
-            text(&it["seats_remaining"]),
-        ]
-    };
-    table(
-        &["start", "end", "seats"],
-        items(answer, "slots").iter().map(row),
-    )
-}
-
-fn hours(availability: &Value) -> String {
-    let days = |rule: &Value| {
-        let days = text(&rule["days_of_week"])
-            .replace("DAY_OF_WEEK_", "")
-            .to_lowercase();
-        if days.is_empty() {
-            "daily".to_owned()
-        } else {
-            days
-        }
-    };
-    let rules = items(availability, "rules").iter().map(|rule| {
-        let dates = format!("{} {}", text(&rule["from_date"]), text(&rule["to_date"]))
-            .trim()
-            .to_owned();
-        vec![
-            days(rule),
-            text(&rule["start_time"]),
-            text(&rule["end_time"]),
-            dates,
-        ]
-    });
-    let overrides = items(availability, "overrides").iter().map(|it| {
-        let windows = items(it, "windows")
-            .iter()
-            .map(|it| format!("{}-{}", text(&it["start_time"]), text(&it["end_time"])));
-        let windows: Vec<String> = windows.collect();
-        let windows = if windows.is_empty() {
-            "closed".to_owned()
-        } else {
-            windows.join(", ")
-        };
-        vec![text(&it["date"]), windows, String::new(), text(&it["note"])]
-    });
-    let head = format!(
-        "{} in {}",
-        text(&availability["calendar_id"]),
-        text(&availability["time_zone"])
-    );
-    format!(
-        "{head}\n{}",
-        table(&["days", "from", "to", "dates"], rules.chain(overrides))
-    )
-}
-
-fn explained(answer: &Value) -> String {
-    let slot = text(&answer["slot"]["start_time"]);
-    if answer["bookable"] == Value::Bool(true) {
-        return format!("{slot} can be booked");
-    }
-    let row = |it: &Value| {
-        let code = text(&it["code"])
-            .trim_start_matches("VIOLATION_CODE_")
-            .to_owned();
-        vec![code, text(&it["calendar_id"]), text(&it["message"])]
-    };
-    let rows = table(
-        &["why", "calendar", "rule"],
-        items(answer, "violations").iter().map(row),
-    );
-    let near = |name: &str, label: &str| match &answer[name]["start_time"] {
-        Value::String(start) => format!("\n{label} {start}"),
-        _ => String::new(),
-    };
-    format!(
-        "{slot} cannot be booked\n{rows}{}{}",
-        near("previous_slot", "free before:"),
-        near("next_slot", "free after:")
-    )
-}
-
-fn changes(answer: &Value) -> String {
-    let rows = items(answer, "changes").iter().flat_map(|change| {
-        items(change, "events").iter().map(|event| {
-            let kind = text(&event["kind"])
-                .trim_start_matches("CHANGE_KIND_")
-                .to_lowercase();
-            let subject = text(&event["appointment_id"]);
-            let start = text(&event["after"]["start_time"]);
-            vec![
-                text(&change["revision"]),
-                text(&change["commit_time"]),
-                text(&change["command"]),
-                kind,
-                start,
-                subject,
-            ]
-        })
-    });
-    table(
-        &[
-            "revision",
-            "time",
-            "command",
-            "what",
-            "start",
-            "appointment",
-        ],
-        rows,
-    )
-}
-
-/// Each thing that is said of one resource, a line each; what is empty is left out.
-fn sheet(it: &Value, fields: &[(&str, &str)]) -> String {
-    let said = fields
-        .iter()
-        .map(|(label, field)| vec![(*label).to_owned(), plain(&it[*field])]);
-    table(&["what", "value"], said.filter(|row| !row[1].is_empty()))
-}
-
-/// A value on one line: `per_day 8`, `2 rules`.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Object(members) => members
-            .iter()
-            .map(|(name, value)| format!("{name} {}", plain(value)))
-            .collect::<Vec<_>>()
-            .join(", "),
-        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join("; "),
-        other => text(other),
-    }
-}
-
-fn calendar(it: &Value) -> String {
-    sheet(
-        it,
-        &[
-            ("calendar", "calendar_id"),
-            ("name", "display_name"),
-            ("zone", "time_zone"),
-            ("owner", "owner"),
-            ("paused", "paused"),
-            ("limits", "limits"),
-            ("metadata", "metadata"),
-        ],
-    )
-}
-
-fn appointment_type(it: &Value) -> String {
-    sheet(
-        it,
-        &[
-            ("type", "appointment_type_id"),
-            ("name", "display_name"),
-            ("duration", "duration"),
-            ("or", "duration_options"),
-            ("step", "slot_step"),
-            ("buffer before", "buffer_before"),
-            ("buffer after", "buffer_after"),
-            ("notice", "min_notice"),
-            ("horizon days", "horizon_days"),
-            ("capacity", "capacity"),
-            ("limits", "limits"),
-            ("approval", "requires_approval"),
-            ("pending blocks", "pending_blocks"),
-            ("cancel notice", "cancel_notice"),
-            ("move notice", "reschedule_notice"),
-            ("rules", "rules"),
-        ],
-    )
-}
-
-fn types(found: &[Value]) -> String {
-    let row = |it: &Value| {
-        let approval = if it["requires_approval"] == Value::Bool(true) {
-            "approval"
-        } else {
-            ""
-        };
-        vec![
-            text(&it["appointment_type_id"]),
-            text(&it["duration"]),
-            text(&it["capacity"]),
-            approval.to_owned(),
-        ]
-    };
-    table(&["type", "duration", "seats", ""], found.iter().map(row))
-}
-
-fn busy(found: &[Value]) -> String {
-    let row = |it: &Value| {
-        // PutBusy answers periods alone, ListBusy with their source.
-        let period = if it["period"].is_object() {
-            &it["period"]
-        } else {
-            it
-        };
-        vec![
-            text(&period["start_time"]),
-            text(&period["end_time"]),
-            text(&it["source"]),
-        ]
-    };
-    table(&["start", "end", "source"], found.iter().map(row))
-}
-
-fn calendars(found: &[Value]) -> String {
-    let row = |it: &Value| {
-        vec![
-            text(&it["calendar_id"]),
-            text(&it["time_zone"]),
-            text(&it["display_name"]),
-        ]
-    };
-    table(&["calendar", "zone", "name"], found.iter().map(row))
-}
-
-/// What is open and what is busy, calendar by calendar; where nothing of any is either, the calendars alone.
-fn free_busy(found: &[Value]) -> String {
-    if found
-        .iter()
-        .all(|it| it["open"].is_null() && it["busy"].is_null())
-    {
-        return calendars(found);
-    }
-    let rows = found.iter().flat_map(|calendar| {
-        let of = |field: &'static str| {
-            items(calendar, field).iter().map(move |it| {
-                let id = text(&calendar["calendar_id"]);
-                vec![
-                    id,
-                    field.to_owned(),
-                    text(&it["start_time"]),
-                    text(&it["end_time"]),
-                ]
-            })
-        };
-        of("open").chain(of("busy"))
-    });
-    table(&["calendar", "", "start", "end"], rows)
-}
-
-fn drifts(found: &[Value]) -> String {
-    let row = |it: &Value| {
-        let appointment = &it["appointment"];
-        let booked = text(&appointment["local_start"]).replace('T', " ");
-        let now = text(&it["local_start_now"]).replace('T', " ");
-        vec![
-            booked,
-            now,
-            text(&appointment["calendar_ids"]),
-            text(&appointment["appointment_id"]),
-        ]
-    };
-    table(
-        &["booked for", "clocks show now", "calendar", "id"],
-        found.iter().map(row),
-    )
-}
-
-fn occurrences(answer: &Value, named: Option<&str>) -> String {
-    let zone = items(answer, "occurrences")
-        .iter()
-        .find_map(|it| it["appointment"]["time_zone"].as_str());
-    let other = zone.filter(|zone| named.is_some_and(|named| named != *zone));
-    let row = |it: &Value| {
-        let why: Vec<String> = items(it, "violations")
-            .iter()
-            .map(|it| text(&it["code"]).replace("VIOLATION_CODE_", ""))
-            .collect();
-        let outcome = if it["appointment"].is_object() {
-            state(&it["appointment"])
-        } else {
-            why.join(", ")
-        };
-        vec![
-            text(&it["local_start"]).replace('T', " "),
-            outcome,
-            text(&it["appointment"]["appointment_id"]),
-        ]
-    };
-    let rows = table(
-        &["start", "state", "id"],
-        items(answer, "occurrences").iter().map(row),
-    );
-    let of_zone = other.map_or_else(String::new, |zone| format!(", times of {zone}"));
-    format!("series {}{of_zone}\n{rows}", text(&answer["series_id"]))
-}
-
+/// The release, the time zones and the features of a server.
 fn server_info(answer: &Value) -> String {
     let row = |name: &str| vec![name.replace('_', " "), text(&answer[name])];
     let names = [
@@ -555,7 +196,7 @@ mod tests {
     use super::*;
     use crate::proto_json::descriptors;
 
-    /// What answers once; streams are shown line by line.
+    /// The methods that answer once. Streams are shown line by line, without a form.
     fn methods() -> Vec<MethodDescriptor> {
         let pool = descriptors();
         let of_services = pool
@@ -566,7 +207,7 @@ mod tests {
             .collect()
     }
 
-    /// Whether it has more than numbers, texts and times.
+    /// Whether an answer has a field that is a message of the contract.
     fn has_resources(answer: &MessageDescriptor) -> bool {
         let is_of_contract =
             |kind| matches!(kind, Kind::Message(it) if it.full_name().starts_with("bookd."));

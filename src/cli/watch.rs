@@ -1,4 +1,5 @@
-//! `bookd watch` and `bookd watch-slots`: a line for each thing that happens, or one JSON object a line, until Ctrl-C.
+//! `bookd watch` and `bookd watch-slots`: prints a line for each event or slot of a stream, or with
+//! `--json` each message as an object on a line, until Ctrl-C.
 
 use std::io::Write;
 
@@ -7,7 +8,8 @@ use serde_json::Value;
 use super::client::{CallError, Client};
 use super::commands::WatchCommand;
 
-/// Prints what a stream says until it ends, which it does only with an error, or until nobody reads it any more.
+/// Prints the messages of a stream until it ends, until the `--count` of the command, or until
+/// standard output is closed. A server ends a stream only with an error.
 pub async fn follow(
     client: &Client,
     command: &WatchCommand,
@@ -22,11 +24,11 @@ pub async fn follow(
         let lines = if is_json {
             vec![message.to_string()]
         } else {
-            told(&message)
+            lines(&message)
         };
         for line in lines {
             if writeln!(std::io::stdout(), "{line}").is_err() {
-                // A closed pipe is the reader's way to say that it has seen enough.
+                // The reader closed the pipe, which ends the command.
                 return Ok(());
             }
         }
@@ -42,24 +44,25 @@ fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// A message as people read it; marks of progress are for programs.
-fn told(message: &Value) -> Vec<String> {
+/// The lines of a message; none for a progress message, which is for programs.
+fn lines(message: &Value) -> Vec<String> {
     let change = &message["change"];
     let events = items(&change["events"])
         .iter()
-        .map(|event| happened(change, event));
+        .map(|event| event_line(change, event));
     let slots = [("+", "added"), ("-", "removed")]
         .into_iter()
         .flat_map(|(sign, field)| {
             items(&message[field])
                 .iter()
-                .map(move |slot| format!("{sign} {}", offered(slot)))
+                .map(move |slot| format!("{sign} {}", slot_line(slot)))
         });
     events.chain(slots).collect()
 }
 
+/// The line of an event, such as
 /// `7  2027-01-04T08:00:00Z  booked  ada  2027-01-05T09:00  default  confirmed  Grace Hopper  <id>`
-fn happened(change: &Value, event: &Value) -> String {
+fn event_line(change: &Value, event: &Value) -> String {
     let kind = text(&event["kind"])
         .trim_start_matches("CHANGE_KIND_")
         .replace('_', " ")
@@ -88,7 +91,8 @@ fn happened(change: &Value, event: &Value) -> String {
         .join("  ")
 }
 
-fn offered(slot: &Value) -> String {
+/// The line of a slot: its start in local time, its calendars, its seats if there are several.
+fn slot_line(slot: &Value) -> String {
     let local = text(&slot["local_start"]);
     let start = if local.is_empty() {
         text(&slot["start_time"])

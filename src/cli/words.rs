@@ -1,4 +1,7 @@
-//! Words that people type, and what they are called in requests: lengths, days, hours, states.
+//! Reads the arguments that people type, and writes them as requests have them: lengths, days,
+//! hours, states.
+//!
+//! Dates and times are read in `dates`, because they need a zone and a clock.
 
 use std::time::Duration;
 
@@ -6,10 +9,11 @@ use serde_json::{Map, Value, json};
 
 use bookd_core::time::Instant;
 
-/// The longest length of time that a word may say, in seconds: what the longest notice is.
+/// The longest length of time, in seconds: as long as the longest notice of an appointment type.
 const SECONDS_MAX: u64 = 100_000 * 24 * 60 * 60;
 
-/// An instant of RFC 3339, to the second. jiff reads more forms of it, and ends a day before the contract does.
+/// An instant of RFC 3339, in whole seconds. jiff is asked first, because it reads more forms; its
+/// range ends a day before that of the contract, and chrono reads the last day.
 pub fn instant(text: &str) -> Option<Instant> {
     let by_jiff = || {
         text.parse::<jiff::Timestamp>()
@@ -24,7 +28,7 @@ pub fn instant(text: &str) -> Option<Instant> {
     by_jiff().or_else(by_chrono).map(Instant::from_seconds)
 }
 
-/// `30m`, `1h30m`, `2d`, `45s` as seconds; a number alone is minutes.
+/// A length such as `30m`, `1h30m`, `2d` or `45s`, in seconds; a number without a unit is minutes.
 pub fn seconds(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text}: write a length such as 30m, 1h30m, 2d or 45s");
     if let Ok(minutes) = text.parse::<u64>() {
@@ -59,13 +63,14 @@ pub fn seconds(text: &str) -> Result<u64, String> {
     }
 }
 
-/// A length as requests say it: `1800s`.
+/// A length as requests have it, such as `1800s`.
 pub fn length(text: &str) -> Result<String, String> {
     seconds(text).map(|seconds| format!("{seconds}s"))
 }
 
-/// How long somebody waits: more than nothing, and with a unit, for elsewhere a timeout of 30 is no half hour.
-pub fn patience(text: &str) -> Result<Duration, String> {
+/// A timeout: longer than zero, and with a unit, because `--timeout 30` means seconds in other
+/// programs and would be half an hour here.
+pub fn timeout(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text}: write a length with its unit, such as 30s or 2m");
     let is_unitless = text.chars().all(|it| it.is_ascii_digit());
     let seconds = seconds(text)
@@ -75,7 +80,7 @@ pub fn patience(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// `key=value`.
+/// A pair such as `key=value`.
 pub fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text
         .split_once('=')
@@ -83,7 +88,8 @@ pub fn pair(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// An enum's value by the end of its name, in any case, with `-` for `_`: `no-show` of APPOINTMENT_STATE.
+/// The name of an enum value: the prefix and a word in any case, with `-` for `_`, such as
+/// `APPOINTMENT_STATE` and `no-show`.
 pub fn enumerated(prefix: &str, word: &str) -> String {
     format!("{prefix}_{}", word.to_ascii_uppercase().replace('-', "_"))
 }
@@ -106,15 +112,15 @@ pub fn weekday(word: &str) -> Option<usize> {
     DAYS.iter().zip(&DAY_NAMES).position(|pair| is_day(&pair))
 }
 
-/// The word that stands for no hours at all. Nothing is closed because hours were left out.
+/// The word for no hours. It must be typed: hours that are left out close nothing.
 pub const CLOSED: &str = "closed";
-/// The word that stands for no busy time at all.
+/// The word for no busy time.
 pub const NONE: &str = "none";
 
-/// `mon-fri 09:00-12:00 13:00-17:00 sat 10:00-13:00` as rules, at least one.
+/// The rules of words such as `mon-fri 09:00-12:00 13:00-17:00 sat 10:00-13:00`; at least one.
 pub fn rules(words: &[String]) -> Result<Value, String> {
     let mut days: Option<(&str, Vec<String>)> = None;
-    // The days of which no hours were said yet.
+    // The days that have no hours yet.
     let mut bare = None;
     let mut rules = Vec::new();
     for word in words.iter().flat_map(|it| it.split_whitespace()) {
@@ -126,27 +132,27 @@ pub fn rules(words: &[String]) -> Result<Value, String> {
             rules.push(json!({ "days_of_week": days, "start_time": start, "end_time": end }));
             bare = None;
         } else {
-            hours_of(bare)?;
+            refuse_without_hours(bare)?;
             days = Some((word, days_of(word)?));
             bare = Some(word);
         }
     }
-    hours_of(bare)?;
+    refuse_without_hours(bare)?;
     if rules.is_empty() {
         return Err("say days and hours, such as mon-fri 09:00-17:00".to_owned());
     }
     Ok(Value::Array(rules))
 }
 
-/// Wrong where days have no hours: leaving them out closes nothing.
-fn hours_of(bare: Option<&str>) -> Result<(), String> {
+/// Refuses days without hours, because hours that are left out close nothing.
+fn refuse_without_hours(bare: Option<&str>) -> Result<(), String> {
     match bare {
         Some(days) => Err(format!("{days}: say its hours, such as {days} 09:00-17:00")),
         None => Ok(()),
     }
 }
 
-/// The weekly hours of a calendar: rules, or none when `closed` is said alone.
+/// The rules of a calendar; none if `closed` is the only word.
 pub fn weekly(words: &[String]) -> Result<Value, String> {
     if is_alone(words, CLOSED) {
         Ok(json!([]))
@@ -155,7 +161,7 @@ pub fn weekly(words: &[String]) -> Result<Value, String> {
     }
 }
 
-/// The hours of a date: windows, or none when `closed` is said alone.
+/// The windows of a date; none if `closed` is the only word.
 pub fn windows(words: &[String]) -> Result<Value, String> {
     if is_alone(words, CLOSED) {
         return Ok(json!([]));
@@ -166,17 +172,19 @@ pub fn windows(words: &[String]) -> Result<Value, String> {
         .collect()
 }
 
-/// Whether one word is all that is said.
+/// Whether this word, in any case, is the only one.
 pub fn is_alone(words: &[String], word: &str) -> bool {
     words.len() == 1 && words[0].trim().eq_ignore_ascii_case(word)
 }
 
-/// `09:00-12:00` as start and end.
+/// The start and the end of a window such as `09:00-12:00`.
 pub fn window(word: &str) -> Result<(&str, &str), String> {
     word.split_once('-')
         .ok_or_else(|| format!("{word}: write HH:MM-HH:MM"))
 }
 
+/// The days of a word such as `mon-fri`, `sat,sun` or `daily`, as requests have them; none for
+/// `daily`.
 fn days_of(word: &str) -> Result<Vec<String>, String> {
     if word.eq_ignore_ascii_case("daily") {
         return Ok(Vec::new());
@@ -202,7 +210,7 @@ fn days_of(word: &str) -> Result<Vec<String>, String> {
     Ok(named)
 }
 
-/// Without what was left out: a request says only what somebody said.
+/// A value without the nulls in its objects: a request has only the fields that are given.
 pub fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(fields) => {

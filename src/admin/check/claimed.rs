@@ -1,7 +1,16 @@
-//! R1 at every revision of the log: whatever a change claims was free just then.
+//! R1 at every revision of the log: the time that a change claims was free at that revision.
 //!
-//! What changes do to the time of calendars is sorted by calendar, and walked calendar by calendar: only the claims that
-//! stand on one of them are in memory together.
+//! The claims of all changes are sorted by calendar and then walked calendar by calendar, so that
+//! only the claims of one calendar are in memory together.
+//!
+//! ```text
+//! log, by revision                  sorted by calendar, then by event
+//!   r7  a books ada                 ada  r7 a STANDS   r8 a GIVEN_BACK, STANDS   r9 c STANDS
+//!   r8  a moves on ada      ──▶     bob  r8 b STANDS
+//!       b books bob                        │
+//!   r9  c books ada                        ▼ ClaimWalk: the claims that stand, by start
+//!                     a claim that meets a standing one of another session is a finding
+//! ```
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -17,27 +26,29 @@ use bookd_core::ids::{AppointmentId, CalendarId, Revision, TypeId};
 use bookd_core::log::{CalendarEvent, LogEntry, LoggedAppointment, What};
 use bookd_core::time::Instant;
 
-/// What happens to the time of a calendar. Of one event what is given back comes first.
+/// The effects on the time of a calendar, in the order in which one event has them: an event gives
+/// back its earlier time before it claims.
 const DELETED: u8 = 0;
 const GIVEN_BACK: u8 = 1;
 const STANDS: u8 = 2;
 
+/// The flags of a claim: see the fields of `Claiming` and `StandingClaim`.
 const IS_CLAIMING: u8 = 1;
 const IS_IMPORTED: u8 = 2;
 const BLOCKS: u8 = 4;
 const WAITS: u8 = 8;
 
-/// Takes what changes do to the time of calendars, in the order of the log.
-pub(super) struct ByCalendar {
+/// Takes the effects of changes on the time of calendars, in the order of the log.
+pub(super) struct CalendarClaims {
     /// See `Boot::sessions_from`.
     sessions_from: Revision,
     sorter: Sorter,
     record: RecordWriter,
-    /// How many events were taken.
+    /// The number of events that were taken.
     events: u64,
 }
 
-impl ByCalendar {
+impl CalendarClaims {
     pub(super) fn new(folder: &Path, sessions_from: Revision) -> Self {
         let sorter = Sorter::new(folder, MEMORY_BYTES_MAX);
         Self {
@@ -48,7 +59,7 @@ impl ByCalendar {
         }
     }
 
-    /// The next change, or the next part of it.
+    /// Takes the next change, or the next part of it.
     pub(super) fn take(&mut self, entry: &LogEntry) -> Result<(), StoreError> {
         for event in &entry.events {
             self.events += 1;
@@ -64,7 +75,7 @@ impl ByCalendar {
                     }
                 }
                 What::Calendar(_) => {}
-                What::Appointment(it) => self.take_appointment(entry, it)?,
+                What::Appointment(event) => self.take_appointment(entry, event)?,
             }
         }
         Ok(())
@@ -73,24 +84,24 @@ impl ByCalendar {
     fn take_appointment(
         &mut self,
         entry: &LogEntry,
-        it: &LoggedAppointment,
+        event: &LoggedAppointment,
     ) -> Result<(), StoreError> {
-        for place in it.before.iter().flat_map(|image| &image.places) {
+        for place in event.before.iter().flat_map(|image| &image.places) {
             let record = self
                 .record
                 .begin()
                 .text(place.calendar.as_str())
                 .number(self.events)
                 .byte(GIVEN_BACK);
-            record.instant(place.padded().start).id(it.id);
+            record.instant(place.padded().start).id(event.id);
             self.sorter.push(self.record.bytes())?;
         }
-        let image = &it.after;
-        // It takes no time whatever its type says.
+        let image = &event.after;
+        // An appointment that is over takes no time.
         if image.state.is_over() {
             return Ok(());
         }
-        let (flags, set) = (self.flags(entry, it), set_of(image));
+        let (flags, set) = (self.flags(entry, event), set_of(image));
         let LogEntry { revision, time, .. } = *entry;
         for place in &image.places {
             let alike = fingerprint(&(&image.type_id, place.start, place.duration));
@@ -102,7 +113,7 @@ impl ByCalendar {
                 .byte(STANDS);
             record
                 .instant(place.padded().start)
-                .id(it.id)
+                .id(event.id)
                 .byte(flags)
                 .revision(revision)
                 .instant(time);
@@ -115,9 +126,9 @@ impl ByCalendar {
         Ok(())
     }
 
-    fn flags(&self, entry: &LogEntry, it: &LoggedAppointment) -> u8 {
-        let Image { state, blocks, .. } = it.after;
-        // Of a request of before schema 4 nobody knows whether it takes its time.
+    fn flags(&self, entry: &LogEntry, event: &LoggedAppointment) -> u8 {
+        let Image { state, blocks, .. } = event.after;
+        // The log of before schema 4 does not say whether a pending request takes its time.
         let is_early = entry.revision < self.sessions_from;
         let blocks = if is_early {
             state != AppointmentState::Pending
@@ -125,13 +136,13 @@ impl ByCalendar {
             blocks
         };
         let flag = |is_so: bool, flag: u8| if is_so { flag } else { 0 };
-        flag(is_claiming(it), IS_CLAIMING)
-            | flag(it.kind == AppointmentEvent::Imported, IS_IMPORTED)
+        flag(is_claiming(event), IS_CLAIMING)
+            | flag(event.kind == AppointmentEvent::Imported, IS_IMPORTED)
             | flag(blocks, BLOCKS)
-            | flag(it.after.is_waiting(), WAITS)
+            | flag(event.after.is_waiting(), WAITS)
     }
 
-    /// Walks all of it.
+    /// Walks all effects, calendar by calendar, and reports the claims of time that was not free.
     pub(super) fn check(
         self,
         store: &mut dyn Store,
@@ -152,58 +163,63 @@ impl ByCalendar {
     }
 }
 
-/// A claim that stands at the revision to which the log has been walked.
+/// A claim that holds at the revision to which the log has been walked.
 #[derive(Clone, Copy)]
-struct Standing {
+struct StandingClaim {
+    /// Its end, buffers included.
     to: Instant,
-    /// For type, start and length: what the seats of a session have in common on one calendar.
+    /// The fingerprint of type, start and length, which the seats of a session have in common on
+    /// one calendar.
     alike: u64,
-    /// See `set_of`.
+    /// The fingerprint of the session and its calendars: see `set_of`.
     set: u64,
-    /// The earliest instant where it has none.
+    /// When it expires; `Instant::MIN` if it does not.
     expire_time: Instant,
     /// Whether it certainly takes its time.
     blocks: bool,
+    /// Whether it is a hold or a pending request, which expires.
     waits: bool,
 }
 
-impl Standing {
-    /// Whether it takes its time.
+impl StandingClaim {
+    /// Whether it takes its time at this instant.
     fn is_taking(&self, time: Instant) -> bool {
         self.blocks && self.is_alive(time)
     }
 
+    /// Whether it has not expired at this instant.
     fn is_alive(&self, time: Instant) -> bool {
         !self.waits || self.expire_time > time
     }
 }
 
-/// An event that claims time.
+/// An event that claims time of the calendar.
 struct Claiming<'a> {
     from: Instant,
     appointment: AppointmentId,
     is_imported: bool,
     revision: Revision,
     time: Instant,
-    claim: Standing,
+    claim: StandingClaim,
     type_id: &'a str,
 }
 
-/// How many seats a type has since which revision.
+/// For each type the revision of its definition and its seats.
 type Capacities = HashMap<TypeId, (Revision, u32)>;
 
-/// What is claimed of one calendar at the revision to which the log has been walked.
+/// The claims of one calendar at the revision to which the log has been walked.
 struct ClaimWalk {
     calendar: CalendarId,
     /// See `Boot::sessions_from`.
     sessions_from: Revision,
-    /// By where they begin, and by appointment.
-    claims: BTreeMap<(Instant, AppointmentId), Standing>,
-    /// No claim there ever was is longer, in seconds.
+    /// The claims by start, buffers included, and by appointment.
+    claims: BTreeMap<(Instant, AppointmentId), StandingClaim>,
+    /// The length of the longest claim so far, in seconds: no claim that starts earlier than that
+    /// before a time reaches it.
     longest: i64,
-    /// Read when sessions are looked at first.
+    /// The seats of the types of the calendar, read when the first session is met.
     capacities: Option<Capacities>,
-    /// The last event that gave back what stood here.
+    /// The last event that gave back a claim that stood.
     given_back: u64,
 }
 
@@ -242,7 +258,7 @@ impl ClaimWalk {
         let (to, alike, set) = (record.instant()?, record.number()?, record.number()?);
         let (expire_time, type_id) = (record.instant()?, record.text()?);
         let is = |flag: u8| flags & flag > 0;
-        let claim = Standing {
+        let claim = StandingClaim {
             to,
             alike,
             set,
@@ -263,9 +279,10 @@ impl ClaimWalk {
                 claim,
                 type_id,
             };
-            self.ask(&claiming, store, checked)?;
+            self.judge(&claiming, store, checked)?;
         } else if self.given_back != event {
-            // Of a calendar that was deleted, or claimed before the oldest change that is kept.
+            // The appointment claimed its time on an earlier calendar of this id, which was
+            // deleted, or before the oldest change that is kept.
             return Ok(());
         }
         self.longest = self.longest.max(to.since(from));
@@ -273,10 +290,10 @@ impl ClaimWalk {
         Ok(())
     }
 
-    /// Whether what is claimed was free at this very revision.
-    fn ask(
+    /// Reports a claim whose time was not free at this revision.
+    fn judge(
         &mut self,
-        it: &Claiming<'_>,
+        claiming: &Claiming<'_>,
         store: &mut dyn Store,
         checked: &mut Checked,
     ) -> Result<(), StoreError> {
@@ -288,12 +305,13 @@ impl ClaimWalk {
             time,
             claim,
             type_id,
-        } = *it;
-        if !(if is_imported {
+        } = *claiming;
+        let needs_free_time = if is_imported {
             claim.is_taking(time)
         } else {
             claim.is_alive(time)
-        }) {
+        };
+        if !needs_free_time {
             return Ok(());
         }
         let (is_by_set, least) = (
@@ -323,7 +341,7 @@ impl ClaimWalk {
         } else {
             None
         };
-        if let Some(capacity) = capacity.filter(|it| seats > *it) {
+        if let Some(capacity) = capacity.filter(|capacity| seats > *capacity) {
             let calendar = &self.calendar;
             checked.find(format!(
                 "revision {revision} gives {one} seat {seats} of calendar {calendar}, of {capacity}"
@@ -332,7 +350,7 @@ impl ClaimWalk {
         Ok(())
     }
 
-    /// How many seats the type had at that revision; none when it was another type then.
+    /// The seats of the type at that revision; none if the definition of the type is a later one.
     fn capacity(
         &mut self,
         revision: Revision,
@@ -343,9 +361,12 @@ impl ClaimWalk {
             Some(known) => known,
             None => {
                 let found = load(store, &self.calendar)?;
-                let types = found.iter().flat_map(|it| it.types.iter());
+                let types = found.iter().flat_map(|calendar| calendar.types.iter());
                 types
-                    .map(|it| (it.id.clone(), (it.stamps.revision, it.capacity)))
+                    .map(|of_type| {
+                        let since = of_type.stamps.revision;
+                        (of_type.id.clone(), (since, of_type.capacity))
+                    })
                     .collect()
             }
         };

@@ -1,5 +1,7 @@
-//! R1: no two active appointments of one calendar overlap, but for the seats of one session: here as the rows say in the
-//! end, in `claimed` at every revision of the log.
+//! R1: no two active appointments of one calendar overlap, except the seats of one session.
+//!
+//! This file checks the rows, which are the state at the end of the log; `claimed` checks every
+//! revision.
 
 use std::path::Path;
 
@@ -14,32 +16,33 @@ use bookd_core::ids::{AppointmentId, CalendarId, Revision, TypeNumber};
 use bookd_core::log::LoggedAppointment;
 use bookd_core::time::Instant;
 
-/// Whether an event claims time; all else leaves it or gives it back. What is approved claims only the time that it did
-/// not take while it waited: of before schema 4 nothing says so, and nothing is asked of it.
-pub(super) fn is_claiming(it: &LoggedAppointment) -> bool {
+/// Whether an event claims time; all other events keep time or give it back. An approval claims
+/// time only if the request did not take it while it waited. The log of before schema 4 does not
+/// say so, and such an approval is not checked.
+pub(super) fn is_claiming(event: &LoggedAppointment) -> bool {
     use AppointmentEvent as E;
-    match it.kind {
+    match event.kind {
         E::Booked | E::Held | E::Moved | E::Imported => true,
-        E::Approved => it.before.as_ref().is_some_and(|before| !before.blocks),
+        E::Approved => event.before.as_ref().is_some_and(|before| !before.blocks),
         _ => false,
     }
 }
 
-/// What the seats of a session have in common besides type, start and length on one calendar: their session's first seat,
-/// and the calendars that they take. As a fingerprint.
+/// The fingerprint of what the seats of a session have in common besides type, start and length on
+/// one calendar: the first seat of the session, and the calendars that they take.
 pub(super) fn set_of(image: &Image) -> u64 {
     let mut places: Vec<_> = image
         .places
         .iter()
-        .map(|it| (&it.calendar, it.start, it.duration))
+        .map(|place| (&place.calendar, place.start, place.duration))
         .collect();
     places.sort_unstable();
     places.dedup();
     fingerprint(&(image.session, places))
 }
 
-/// A calendar, for its types, without its claims; none when it is gone, or when the zone that it is in is not in the
-/// release in use.
+/// A calendar with its types and without claims; none if it was deleted, or if its zone is not in
+/// the release in use.
 pub(super) fn load(store: &mut dyn Store, id: &CalendarId) -> Result<Option<Calendar>, StoreError> {
     match store.load_calendars(std::slice::from_ref(id), Instant::MAX) {
         Ok(mut found) => Ok(found.pop().flatten()),
@@ -51,23 +54,26 @@ pub(super) fn load(store: &mut dyn Store, id: &CalendarId) -> Result<Option<Cale
 /// One claim of a calendar's time.
 #[derive(Clone, PartialEq, Eq)]
 struct ClaimRecord {
+    /// The time that it takes, buffers included: [from, to).
     from: Instant,
     to: Instant,
-    /// Its type, its start, and how many minutes it takes.
+    /// Its type, its start, and its length in minutes.
     alike: (TypeNumber, Instant, u64),
+    /// See `set_of`.
     set: u64,
-    /// The revision at which it was made, if that is still in the log.
+    /// The revision at which it was made, if that change is still in the log.
     claimed: Option<Revision>,
     appointment: AppointmentId,
 }
 
 impl ClaimRecord {
+    /// Whether the two are seats of one session.
     fn is_seat_of(&self, other: &Self) -> bool {
         (self.alike, self.from, self.to, self.set) == (other.alike, other.from, other.to, other.set)
     }
 }
 
-/// The claims of the rows, as they are in the end: sorted by calendar and time.
+/// The claims of the rows, sorted by calendar and time.
 pub(super) struct ClaimRecords {
     /// See `Boot::sessions_from`.
     sessions_from: Revision,
@@ -84,24 +90,24 @@ impl ClaimRecords {
         }
     }
 
-    /// The next row.
+    /// Takes the claims of the next row, unless it takes no time at `last_time`.
     pub(super) fn take(
         &mut self,
-        it: &Appointment,
+        row: &Appointment,
         claimed: Option<Revision>,
         last_time: Instant,
     ) -> Result<(), StoreError> {
         use AppointmentState as S;
-        let is_active = match it.state_at(last_time) {
+        let is_active = match row.state_at(last_time) {
             S::Held | S::Confirmed | S::NoShow | S::Completed => true,
-            S::Pending => it.blocks,
+            S::Pending => row.blocks,
             S::Cancelled | S::Declined | S::Expired => false,
         };
         if !is_active {
             return Ok(());
         }
-        let set = set_of(&it.image);
-        for place in &it.places {
+        let set = set_of(&row.image);
+        for place in &row.places {
             let (padded, type_number) = (place.padded(), u64::from(place.type_number.0));
             let record = self.record.begin();
             record
@@ -114,13 +120,14 @@ impl ClaimRecords {
                 .instant(place.start)
                 .number(place.duration.minutes().into())
                 .number(set);
-            record.id(it.id).revision(claimed.unwrap_or_default());
+            record.id(row.id).revision(claimed.unwrap_or_default());
             self.sorter.push(self.record.bytes())?;
         }
         Ok(())
     }
 
-    /// What of all of them cannot be; and which sessions of before schema 4 have a calendar in common, which could.
+    /// Reports overlapping claims in `checked`. Two sessions of before schema 4 that share a
+    /// calendar at one time are possible, and reported in `shared`.
     pub(super) fn check(
         self,
         store: &mut dyn Store,
@@ -128,29 +135,30 @@ impl ClaimRecords {
         shared: &mut Checked,
     ) -> Result<(), StoreError> {
         let mut sorted = self.sorter.finish()?;
-        let mut calendar: Option<OfCalendar> = None;
+        let mut current: Option<CalendarWalk> = None;
         while let Some(record) = sorted.next()? {
             let mut record = RecordReader(record);
             let (id, since) = (record.text()?, record.revision()?);
-            let of = match calendar.take() {
-                Some(of) if (of.id.as_str(), of.since) == (id, since) => of,
+            let walk = match current.take() {
+                Some(walk) if (walk.id.as_str(), walk.since) == (id, since) => walk,
                 before => {
-                    before.map_or(Ok(()), |of| of.end(store, checked))?;
-                    OfCalendar::new(id, since, self.sessions_from)?
+                    before.map_or(Ok(()), |walk| walk.end(store, checked))?;
+                    CalendarWalk::new(id, since, self.sessions_from)?
                 }
             };
-            calendar = Some(of.take(read(&mut record)?, store, checked, shared)?);
+            current = Some(walk.take(read(&mut record)?, store, checked, shared)?);
         }
-        calendar.map_or(Ok(()), |of| of.end(store, checked))
+        current.map_or(Ok(()), |walk| walk.end(store, checked))
     }
 }
 
+/// Reads a record after its calendar.
 fn read(record: &mut RecordReader<'_>) -> Result<ClaimRecord, StoreError> {
     let (from, to) = (record.instant()?, record.instant()?);
     let type_number = TypeNumber(u16::try_from(record.number()?).unwrap_or(u16::MAX));
     let alike = (type_number, record.instant()?, record.number()?);
     let (set, appointment, claimed) = (record.number()?, record.id()?, record.revision()?);
-    let claimed = Some(claimed).filter(|it| *it != Revision::default());
+    let claimed = Some(claimed).filter(|revision| *revision != Revision::default());
     Ok(ClaimRecord {
         from,
         to,
@@ -161,28 +169,31 @@ fn read(record: &mut RecordReader<'_>) -> Result<ClaimRecord, StoreError> {
     })
 }
 
-/// The seats of one session that have come so far, which follow each other.
+/// The seats of one session so far; in the sorted order they follow each other.
 struct Seats {
     first: ClaimRecord,
     second: Option<AppointmentId>,
     count: usize,
-    /// When the last of them was claimed.
+    /// The latest revision at which one of them was claimed.
     newest: Option<Revision>,
 }
 
-/// One calendar whose claims come, the earliest first.
-struct OfCalendar {
+/// The walk of the claims of one calendar, the earliest first.
+struct CalendarWalk {
     id: CalendarId,
+    /// The revision at which the calendar was made: a deleted one of the same id is another
+    /// calendar.
     since: Revision,
     sessions_from: Revision,
-    /// Of those that came, that which ends last.
+    /// The claim so far that ends last.
     longest: Option<ClaimRecord>,
     seats: Option<Seats>,
-    /// Itself; none while no session was met, and then none when nobody knows any more how many seats there were.
+    /// The calendar with its types, read when the first session is met; its inner value is none if
+    /// the calendar was deleted, so that the number of seats is unknown.
     types: Option<Option<Calendar>>,
 }
 
-impl OfCalendar {
+impl CalendarWalk {
     fn new(id: &str, since: Revision, sessions_from: Revision) -> Result<Self, StoreError> {
         let id = calendar_id(id)?;
         Ok(Self {
@@ -195,7 +206,7 @@ impl OfCalendar {
         })
     }
 
-    /// The next claim.
+    /// Takes the next claim.
     fn take(
         mut self,
         claim: ClaimRecord,
@@ -206,12 +217,14 @@ impl OfCalendar {
         checked.examined += 1;
         shared.examined += 1;
         let calendar = &self.id;
-        // A change that is no longer kept may be of any revision: of before schema 4 only where there is such a time.
-        let is_early = |it: &ClaimRecord| it.claimed.unwrap_or(Revision(1)) < self.sessions_from;
+        // A claim whose change is no longer kept counts as one of before schema 4, if the store has
+        // such changes.
+        let is_early =
+            |claim: &ClaimRecord| claim.claimed.unwrap_or(Revision(1)) < self.sessions_from;
         if let Some(other) = self
             .longest
             .as_ref()
-            .filter(|it| claim.from < it.to && !claim.is_seat_of(it))
+            .filter(|other| claim.from < other.to && !claim.is_seat_of(other))
         {
             let (one, two) = (other.appointment, claim.appointment);
             let is_alike =
@@ -251,12 +264,12 @@ impl OfCalendar {
         Ok(self)
     }
 
-    /// There are no further claims.
+    /// Ends the walk.
     fn end(mut self, store: &mut dyn Store, checked: &mut Checked) -> Result<(), StoreError> {
         self.judge_seats(store, checked)
     }
 
-    /// No session has more seats than its type.
+    /// Reports a session with more seats than its type has.
     fn judge_seats(
         &mut self,
         store: &mut dyn Store,
@@ -273,14 +286,14 @@ impl OfCalendar {
         };
         let types = match self.types.take() {
             Some(types) => types,
-            // Of a calendar that was deleted nobody knows any more how many seats there were.
-            None => load(store, &self.id)?.filter(|it| it.since == self.since),
+            // The types of a deleted calendar are lost.
+            None => load(store, &self.id)?.filter(|calendar| calendar.since == self.since),
         };
         if let Some(of_type) = types
             .as_ref()
-            .and_then(|it| it.types.numbered(first.alike.0))
+            .and_then(|calendar| calendar.types.numbered(first.alike.0))
         {
-            // A session above a capacity that was lowered later is as it should be.
+            // A session may have more seats than a capacity that was lowered after it was booked.
             let is_by_this_capacity = newest.is_some_and(|newest| newest > of_type.stamps.revision);
             if is_by_this_capacity && count > of_type.capacity as usize {
                 let (one, calendar, capacity) = (first.appointment, &self.id, of_type.capacity);
@@ -296,7 +309,7 @@ impl OfCalendar {
     }
 }
 
-/// An id as it was written into a record.
+/// Parses the id of a calendar from a record.
 pub(super) fn calendar_id(id: &str) -> Result<CalendarId, StoreError> {
     CalendarId::parse(id).map_err(|_| StoreError::Damaged(format!("{id} is no id of a calendar")))
 }

@@ -1,4 +1,4 @@
-//! All that can be looked at of a SQLite store: whether the file is sound, and whether what is in it is as it must be.
+//! The check of a SQLite store: of the file, and of its content.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,39 +11,39 @@ use crate::store::StoreError;
 use crate::store::sqlite::{Sqlite, SweptPages};
 use crate::zones::Zones;
 
-/// What was looked at of a file, and what was found.
+/// The results of a check of a database file.
 #[derive(Clone, Debug)]
 pub struct Examined {
-    /// The file itself.
+    /// The check of the file: its pages and checksums, and the integrity check of SQLite.
     pub file: Checked,
-    /// What is in it; empty where that cannot be read.
+    /// The checks of the content; empty if it cannot be read.
     pub report: Report,
 }
 
 impl Examined {
-    /// Whether something is there that cannot be.
+    /// Whether the file or its content is damaged.
     pub fn is_damaged(&self) -> bool {
         self.file.found > 0 || self.report.is_damaged()
     }
 
-    /// Everything that was checked.
+    /// The results of all checks.
     pub fn all(&self) -> impl Iterator<Item = &Checked> {
         let Report {
             invariants,
             drift,
             sessions,
         } = &self.report;
-        // What could not be looked at has no name.
+        // A check that could not run has no name.
         [&self.file]
             .into_iter()
             .chain(invariants)
             .chain([sessions, drift])
-            .filter(|it| !it.name.is_empty())
+            .filter(|check| !check.name.is_empty())
     }
 }
 
-/// Looks at all of a store: what SQLite says of the file, and what must be true of what is in it. What does not fit into
-/// memory is sorted in this folder.
+/// Checks the file of a store and its content. Records that do not fit into memory are sorted in
+/// `folder`.
 pub(in crate::admin) fn examine(
     store: &mut Sqlite,
     zones: &Arc<Zones>,
@@ -67,7 +67,7 @@ pub(in crate::admin) fn examine(
     (file.found, file.findings) = (findings.len() as u64, findings);
     match examine_content(store, zones, folder, progress) {
         Ok(report) => Ok(Examined { file, report }),
-        // What cannot be read is named above.
+        // The findings of the file say what cannot be read.
         Err(error) if file.found > 0 && error.is_damage() => Ok(Examined {
             file,
             report: Report::default(),

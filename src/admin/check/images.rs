@@ -1,8 +1,8 @@
-//! Each appointment's life in the log, appointment by appointment: each change finds what the one before it left, and
-//! the row is what the last one made of it.
+//! The images of each appointment in the log: each change starts from the image that the one before
+//! it left, and the row is the image that the last one left.
 //!
-//! The log is walked in the order of revisions, and rows lie in the order of keys. What of a change is asked for later
-//! is sorted by key, and then goes along with the rows: of images only fingerprints are kept.
+//! The log is in the order of revisions and the rows in the order of keys. Fingerprints of the
+//! images are therefore sorted by key, and then walked together with the rows.
 
 use std::path::Path;
 
@@ -15,27 +15,29 @@ use bookd_core::appointment::{Appointment, Image};
 use bookd_core::ids::{AppointmentId, AppointmentKey, Revision};
 use bookd_core::log::LoggedAppointment;
 
+/// The flags of an event in a record.
 const IS_CLAIMING: u8 = 1;
 const HAS_BEFORE: u8 = 2;
-/// The image that it leaves is of before schema 4.
+/// The image that the event leaves is of before schema 4.
 const IS_EARLY: u8 = 4;
 
-/// What stands for an image.
+/// The fingerprints of an image.
 #[derive(Clone, Copy)]
 struct Print {
-    /// For all of it.
+    /// The fingerprint of the whole image.
     all: u64,
-    /// For what the log of before schema 4 kept of it.
+    /// The fingerprint of the fields that the log of before schema 4 kept.
     kept: u64,
 }
 
-/// Takes what happens to appointments, in the order of the log.
+/// Takes the events of appointments, in the order of the log.
 pub(super) struct Images {
-    /// The log of before schema 4 lacks some of an image: what is told of that is taken from later rows.
+    /// The first revision of schema 4. The log before it lacks some fields of an image, which a
+    /// reader takes from later rows.
     sessions_from: Revision,
     sorter: Sorter,
     record: RecordWriter,
-    /// How many events were taken.
+    /// The number of events that were taken.
     events: u64,
 }
 
@@ -53,21 +55,21 @@ impl Images {
     pub(super) fn take(
         &mut self,
         revision: Revision,
-        it: &LoggedAppointment,
+        event: &LoggedAppointment,
     ) -> Result<(), StoreError> {
         self.events += 1;
-        let before = it.before.as_ref().map(|image| self.print(image));
-        let after = self.print(&it.after);
+        let before = event.before.as_ref().map(|image| self.print(image));
+        let after = self.print(&event.after);
         let flag = |is_so: bool, flag: u8| if is_so { flag } else { 0 };
-        let flags = flag(is_claiming(it), IS_CLAIMING)
+        let flags = flag(is_claiming(event), IS_CLAIMING)
             | flag(before.is_some(), HAS_BEFORE)
-            | flag(it.after.revision < self.sessions_from, IS_EARLY);
+            | flag(event.after.revision < self.sessions_from, IS_EARLY);
         let record = self.record.begin();
         record
-            .number(it.key.0)
+            .number(event.key.0)
             .number(self.events)
             .revision(revision)
-            .id(it.id)
+            .id(event.id)
             .byte(flags);
         for print in before.into_iter().chain([after]) {
             record.number(print.all).number(print.kept);
@@ -76,7 +78,7 @@ impl Images {
     }
 
     fn print(&self, image: &Image) -> Print {
-        // Where no change is of before schema 4, nobody asks for the other.
+        // Without changes of before schema 4, this fingerprint is never compared.
         let kept = if self.sessions_from > Revision(1) {
             kept(image)
         } else {
@@ -88,7 +90,8 @@ impl Images {
         }
     }
 
-    /// The appointments of the log, by key. What was made before the oldest change that is kept may be missing in it.
+    /// The appointments of the log, by key. `is_whole` says that the log is kept from the first
+    /// change on; otherwise appointments may be missing in it.
     pub(super) fn finish(self, is_whole: bool) -> Result<Lives, StoreError> {
         let mut lives = Lives {
             sorted: self.sorter.finish()?,
@@ -100,12 +103,12 @@ impl Images {
     }
 }
 
-/// What of an image the log always kept.
-fn kept(it: &Image) -> u64 {
-    let places: Vec<_> = it
+/// The fingerprint of the fields of an image that every schema of the log kept.
+fn kept(image: &Image) -> u64 {
+    let places: Vec<_> = image
         .places
         .iter()
-        .map(|it| (&it.calendar, it.before, it.after))
+        .map(|place| (&place.calendar, place.before, place.after))
         .collect();
     let Image {
         start,
@@ -117,7 +120,7 @@ fn kept(it: &Image) -> u64 {
         ignored_rules,
         revision,
         ..
-    } = *it;
+    } = *image;
     let times = (
         start,
         duration,
@@ -128,32 +131,33 @@ fn kept(it: &Image) -> u64 {
         ignored_rules,
         revision,
     );
-    fingerprint(&(places, &it.type_id, times))
+    fingerprint(&(places, &image.type_id, times))
 }
 
-/// One event.
+/// One event of an appointment, with the images before and after it.
 struct EventImage {
     key: AppointmentKey,
     revision: Revision,
     id: AppointmentId,
     is_claiming: bool,
-    /// Whether what it leaves is of before schema 4.
+    /// Whether the image that it leaves is of before schema 4.
     is_early: bool,
     before: Option<Print>,
     after: Print,
 }
 
-/// What the log made of an appointment.
+/// The state of an appointment after its last change in the log.
 #[derive(Clone, Copy)]
 pub(super) struct Life {
     pub(super) key: AppointmentKey,
     /// The revision at which it last claimed its time.
     pub(super) claimed: Option<Revision>,
+    /// The fingerprint of its last image.
     image: u64,
 }
 
 impl Life {
-    /// Whether the row is what the log made of it.
+    /// Whether the row is the last image in the log.
     pub(super) fn is(&self, row: &Appointment) -> bool {
         self.image == fingerprint(&row.image)
     }
@@ -198,7 +202,8 @@ impl Lives {
         }))
     }
 
-    /// The next appointment; its changes must each find what the one before it left.
+    /// Reads all events of the next appointment, and reports those that do not start from the image
+    /// that the one before left.
     pub(super) fn next(&mut self, checked: &mut Checked) -> Result<Option<Life>, StoreError> {
         let Some(first) = self.next.take() else {
             return Ok(None);
@@ -210,8 +215,8 @@ impl Lives {
         };
         let (mut event, mut known) = (first, None);
         loop {
-            let is_told = known.is_some() || self.is_whole;
-            if is_told && !is_as_it_was(known, event.before) {
+            let is_comparable = known.is_some() || self.is_whole;
+            if is_comparable && !is_as_it_was(known, event.before) {
                 let EventImage { revision, id, .. } = event;
                 checked.find(format!(
                     "revision {revision} changes appointment {id} from what it was not"
@@ -233,6 +238,8 @@ impl Lives {
     }
 }
 
+/// Whether an event starts from the image that the one before it left; `known` also says whether
+/// that image is of before schema 4.
 fn is_as_it_was(known: Option<(Print, bool)>, before: Option<Print>) -> bool {
     match (known, before) {
         (Some((known, is_early)), Some(before)) if is_early => known.kept == before.kept,

@@ -1,6 +1,8 @@
-//! R6: each appointment's life in the log: only what may follow what, a hold ends once, and nothing runs out early.
+//! R6: the states of each appointment in the log follow each other as they may, a hold ends once,
+//! and nothing expires early.
 //!
-//! The table is written down here a second time: a slip in the writer's own, or past it, is seen.
+//! The table of transitions is a second one, independent of the writer's, so that an error in the
+//! writer's table or a change that went past it is found.
 
 use super::Checked;
 use bookd_core::appointment::{AppointmentState as S, Image};
@@ -8,8 +10,8 @@ use bookd_core::change::AppointmentEvent as E;
 use bookd_core::log::LogEntry;
 use bookd_core::time::Instant;
 
-/// Of each event the states from which it may come, none for what is new; and those to which it leads, none where the
-/// state stays.
+/// For each event the states before it, empty for a new appointment, and the states after it, empty
+/// if the state stays.
 const TABLE: [(E, &[S], &[S]); 17] = [
     (E::Booked, &[], &[S::Confirmed, S::Pending]),
     (E::Held, &[], &[S::Held]),
@@ -46,24 +48,24 @@ const TABLE: [(E, &[S], &[S]); 17] = [
     ),
 ];
 
-/// Notes what of a change cannot be; events of calendars have no life.
+/// Reports the events of appointments in a change that are impossible.
 pub(super) fn check(entry: &LogEntry, checked: &mut Checked) {
     let LogEntry { revision, time, .. } = *entry;
-    for it in entry.appointments() {
+    for event in entry.appointments() {
         checked.examined += 1;
-        let id = it.id;
-        if let Some(why) = impossible(it.kind, it.before.as_ref(), &it.after, time) {
-            let from = it
+        let id = event.id;
+        if let Some(why) = impossible(event.kind, event.before.as_ref(), &event.after, time) {
+            let from = event
                 .before
                 .as_ref()
                 .map_or_else(|| "nothing".to_owned(), |image| image.state.to_string());
-            let to = it.after.state;
+            let to = event.after.state;
             checked.find(format!(
                 "revision {revision} makes {to} of appointment {id}, which was {from}: {why}"
             ));
         }
-        if it.after.revision != revision {
-            let other = it.after.revision;
+        if event.after.revision != revision {
+            let other = event.after.revision;
             checked.find(format!(
                 "revision {revision} says that revision {other} made appointment {id} what it is"
             ));
@@ -71,39 +73,40 @@ pub(super) fn check(entry: &LogEntry, checked: &mut Checked) {
     }
 }
 
-/// Why this cannot have happened at `time`; none when it can.
+/// Why an event is impossible at `time`; none if it is possible.
 fn impossible(
     kind: E,
     before: Option<&Image>,
     after: &Image,
     time: Instant,
 ) -> Option<&'static str> {
-    let Some((kind, from, to)) = TABLE.into_iter().find(|(it, ..)| *it == kind) else {
+    let Some((kind, from, to)) = TABLE.into_iter().find(|(event, ..)| *event == kind) else {
         return Some("nothing that bookd knows happened");
     };
     let now = after.state;
     let is_from = before.map_or(from.is_empty(), |before| from.contains(&before.state));
     let is_to = if to.is_empty() {
-        before.map(|it| it.state) == Some(now)
+        before.map(|image| image.state) == Some(now)
     } else {
         to.contains(&now)
     };
     if !is_from || !is_to {
         return Some("the one does not follow the other");
     }
-    if !waits_as_it_must(now, after) {
+    if !has_right_expiry(now, after) {
         return Some("what waits ends by itself, and what does not never");
     }
     before
-        .and_then(|before| impossible_then(kind, before, after, time))
+        .and_then(|before| impossible_change(kind, before, after, time))
         .or_else(|| {
-            let is_dead = now == S::Held && after.expire_time.is_some_and(|it| it <= time);
+            let is_dead = now == S::Held && after.expire_time.is_some_and(|end| end <= time);
             is_dead.then_some("it is over already")
         })
 }
 
-/// HELD and PENDING have an end, EXPIRED may tell its own, nothing else has one.
-fn waits_as_it_must(now: S, after: &Image) -> bool {
+/// Whether the image has an expiry where its state needs one: HELD and PENDING have one, EXPIRED
+/// may keep its own, other states have none.
+fn has_right_expiry(now: S, after: &Image) -> bool {
     match now {
         S::Held | S::Pending => after.expire_time.is_some(),
         S::Expired => true,
@@ -113,10 +116,16 @@ fn waits_as_it_must(now: S, after: &Image) -> bool {
     }
 }
 
-/// What the time at which it happened, and what it must leave as it is, have against it.
-fn impossible_then(kind: E, before: &Image, after: &Image, time: Instant) -> Option<&'static str> {
+/// Why a change of an existing appointment is impossible, by its time and by the fields that it
+/// must leave; none if it is possible.
+fn impossible_change(
+    kind: E,
+    before: &Image,
+    after: &Image,
+    time: Instant,
+) -> Option<&'static str> {
     let is_waiting = matches!(before.state, S::Held | S::Pending);
-    let is_due = before.expire_time.is_some_and(|it| it <= time);
+    let is_due = before.expire_time.is_some_and(|end| end <= time);
     match kind {
         E::Expired if !is_due => return Some("its time had not come"),
         E::Expired | E::Updated | E::Redacted => {}
@@ -124,15 +133,16 @@ fn impossible_then(kind: E, before: &Image, after: &Image, time: Instant) -> Opt
         E::MarkedNoShow | E::Completed if time < before.start => return Some("it had not begun"),
         _ => {}
     }
-    // A request that waits takes its buffers, and its seat, when it is approved.
-    let calendars = |it: &Image| it.calendars().cloned().collect::<Vec<_>>();
-    let claimed = |it: &Image| {
+    // Buffers and the seat are not compared, because a pending request takes them when it is
+    // approved.
+    let calendars = |image: &Image| image.calendars().cloned().collect::<Vec<_>>();
+    let claimed = |image: &Image| {
         (
-            it.start,
-            it.duration,
-            it.local_start,
-            it.time_zone.clone(),
-            calendars(it),
+            image.start,
+            image.duration,
+            image.local_start,
+            image.time_zone.clone(),
+            calendars(image),
         )
     };
     let is_elsewhere = claimed(before) != claimed(after);

@@ -1,6 +1,6 @@
-//! What must be true of a store, looked at offline and whole: one function for each promise.
+//! The check of a whole store, offline: one function for each promise of docs/RELIABILITY.md.
 //!
-//! It reads the rows and the log side by side, and believes neither. It changes nothing.
+//! It compares rows, log and derived tables, and trusts none of them. It changes nothing.
 
 mod claimed;
 mod conflicts;
@@ -23,25 +23,25 @@ use bookd_core::log::{LogEntry, LogPosition, Mark};
 use bookd_core::time::Instant;
 use images::{Images, Life, Lives};
 
-/// How many appointments are read at a time.
+/// Appointments that are read at a time.
 const PAGE: usize = 1_000;
-/// How many findings of one check are told; the rest is counted.
+/// The most findings of one check in a report; the others are counted.
 pub const FINDINGS_MAX: usize = 100;
 
-/// What one check looked at, and what it found.
+/// The result of one check.
 #[derive(Clone, Debug, Default)]
 pub struct Checked {
-    /// Its name.
+    /// The name of the check.
     pub name: &'static str,
-    /// The promise of docs/RELIABILITY.md that it is about; empty when it is about none.
+    /// The promise of docs/RELIABILITY.md that it checks; empty if none.
     pub promise: &'static str,
-    /// How many of what it looks at.
+    /// The number of items that it examined, such as rows or changes.
     pub examined: u64,
-    /// What is wrong, in words; at most `FINDINGS_MAX`.
+    /// The findings as text, at most `FINDINGS_MAX`.
     pub findings: Vec<String>,
-    /// How many findings there are.
+    /// The number of findings, also of those that are not in `findings`.
     pub found: u64,
-    /// What is no damage and should be known.
+    /// Facts that are no damage and that people should know.
     pub notes: Vec<String>,
 }
 
@@ -54,6 +54,7 @@ impl Checked {
         }
     }
 
+    /// Adds a finding.
     fn find(&mut self, what: String) {
         self.found += 1;
         if self.findings.len() < FINDINGS_MAX {
@@ -62,31 +63,33 @@ impl Checked {
     }
 }
 
-/// All that was checked of a store.
+/// The results of all checks of a store.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// What must not be: each finding is damage.
+    /// The checks whose findings are damage.
     pub invariants: Vec<Checked>,
-    /// Upcoming appointments whose wall time is no longer their instant: news for people, and no damage.
+    /// Upcoming appointments whose instant no longer has the wall time that was booked. This is no
+    /// damage.
     pub drift: Checked,
-    /// Sessions of before schema 4 that have a calendar in common at one time: both stay, and nobody joins either.
+    /// Sessions of before schema 4 that share a calendar at one time. This is no damage: both stay,
+    /// and neither takes further appointments.
     pub sessions: Checked,
 }
 
 impl Report {
-    /// Whether something is in the store that cannot be.
+    /// Whether a check of `invariants` has findings.
     pub fn is_damaged(&self) -> bool {
         self.invariants.iter().any(|it| it.found > 0)
     }
 
-    /// Whether there is something that people should know of, and that is no damage.
+    /// Whether there are findings that are no damage: drift or shared sessions.
     pub fn has_news(&self) -> bool {
         self.drift.found + self.sessions.found > 0
     }
 }
 
-/// Checks everything; `progress` is told of appointments and changes as they are read. What does not fit into memory is
-/// sorted in the folder for temporary files.
+/// Checks a store. `progress` is called with the number of appointments and changes that were just
+/// read. Records that do not fit into memory are sorted in the folder for temporary files.
 pub fn check(
     store: &mut dyn Store,
     oldest: Option<Oldest>,
@@ -97,10 +100,18 @@ pub fn check(
     check_in(&std::env::temp_dir(), store, oldest, zones, now, progress)
 }
 
-/// The same with another folder to sort in.
+/// Checks a store as `check` does, and sorts in `folder`.
 ///
-/// What is in memory at a time hardly grows with the store (64 KiB for each 4 MiB that are sorted): the log is walked once, and what is asked of it by
-/// appointment or by calendar is sorted that way. Only the claims of one calendar are there together.
+/// ```text
+/// log ──▶ log, lives                             in the order of revisions
+///   ├───▶ images  ──sorted by appointment──┐
+///   └───▶ claimed ──sorted by calendar─────┼──▶ conflicts at every revision
+/// rows ───────────────────────────────────▶├──▶ rows: each row is what its images say
+///   └───▶ claims  ──sorted by calendar─────┴──▶ conflicts and sessions at the end
+/// ```
+///
+/// The log is walked once. Memory hardly grows with the store: 64 KiB for each 4 MiB that are sorted,
+/// and the claims of one calendar.
 pub fn check_in(
     folder: &Path,
     store: &mut dyn Store,
@@ -113,23 +124,23 @@ pub fn check_in(
     let (mut lives, mut conflicts) = (Checked::new("lives", "R6"), Checked::new("conflicts", "R1"));
     let sessions_from = store.boot()?.sessions_from;
     let (mut log, mut images) = (LogCheck::new(), Images::new(folder, sessions_from));
-    let mut claimed = claimed::ByCalendar::new(folder, sessions_from);
-    let mut from = LogPosition::of(oldest.map_or(Revision(1), |it| it.revision));
+    let mut claimed = claimed::CalendarClaims::new(folder, sessions_from);
+    let mut from = LogPosition::of(oldest.map_or(Revision(1), |oldest| oldest.revision));
     loop {
         let page = reader.changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX)?;
         if page.next == from {
             break;
         }
         log.marks.extend(&page.marks);
-        for told in &page.changes {
-            log.take(&told.entry);
-            lives::check(&told.entry, &mut lives);
-            claimed.take(&told.entry)?;
-            told.entry
+        for part in &page.changes {
+            log.take(&part.entry);
+            lives::check(&part.entry, &mut lives);
+            claimed.take(&part.entry)?;
+            part.entry
                 .appointments()
-                .try_for_each(|it| images.take(told.entry.revision, it))?;
+                .try_for_each(|event| images.take(part.entry.revision, event))?;
         }
-        progress(page.changes.iter().filter(|it| it.is_last()).count() as u64);
+        progress(page.changes.iter().filter(|part| part.is_last()).count() as u64);
         from = page.next;
     }
     let (mut claims, last_time) = (
@@ -137,7 +148,7 @@ pub fn check_in(
         log.last_time(),
     );
     let (mut drifted, mut sessions) = (Checked::new("drift", ""), Checked::new("sessions", ""));
-    let is_whole = oldest.is_none_or(|it| it.revision == Revision(1));
+    let is_whole = oldest.is_none_or(|oldest| oldest.revision == Revision(1));
     let mut rows = RowsCheck {
         checked: Checked::new("rows", "R9"),
         is_whole,
@@ -170,13 +181,16 @@ pub fn check_in(
     })
 }
 
-/// The log must have no gap, and go forward in time but for the resets of a clock that was ahead.
+/// The check `log`: the log has no gap, and its time never runs back except at the reset of a
+/// clock.
 struct LogCheck {
     checked: Checked,
+    /// The revision that must follow; none before the first change.
     next: Option<Revision>,
+    /// The time of the last change.
     time: Instant,
-    /// Behind the marks of restores revisions go on, and what is missing before them was taken back; behind those of
-    /// clock resets time does.
+    /// The marks that were read. After the mark of a restore the revisions skip some, because the
+    /// changes before it were taken back; after the mark of a clock reset the time may be earlier.
     marks: Vec<Mark>,
 }
 
@@ -192,29 +206,33 @@ impl LogCheck {
 
     fn take(&mut self, entry: &LogEntry) {
         let LogEntry { revision, time, .. } = *entry;
-        // A large change comes in parts.
+        // The parts of a large change have the same revision.
         if self.next != Some(revision.next()) {
             self.begin(revision, time);
         }
     }
 
-    /// The next change.
+    /// Checks the first part of a change.
     fn begin(&mut self, revision: Revision, time: Instant) {
         self.checked.examined += 1;
-        let is_restored = self.marks.iter().any(|it| it.revision.next() == revision);
+        let is_restored = self
+            .marks
+            .iter()
+            .any(|mark| mark.revision.next() == revision);
         if let Some(next) = self.next.filter(|next| *next != revision && !is_restored) {
             self.checked.find(format!(
                 "revision {revision} stands where {next} must follow"
             ));
         }
-        let is_behind = |it: &&Mark| {
-            it.revision <= revision && self.next.is_none_or(|next| it.revision >= next)
+        // A mark between the change before and this one.
+        let is_between = |mark: &&Mark| {
+            mark.revision <= revision && self.next.is_none_or(|next| mark.revision >= next)
         };
         let reset = self
             .marks
             .iter()
-            .rfind(|it| it.cause == Cause::ClockReset && is_behind(it));
-        if time < reset.map_or(self.time, |it| it.time) {
+            .rfind(|mark| mark.cause == Cause::ClockReset && is_between(mark));
+        if time < reset.map_or(self.time, |mark| mark.time) {
             self.checked.find(format!(
                 "revision {revision} was made before the one before it"
             ));
@@ -227,28 +245,32 @@ impl LogCheck {
         let after = self.next.unwrap_or_default();
         self.marks
             .last()
-            .filter(|it| it.revision >= after)
-            .map_or(self.time, |it| it.time)
+            .filter(|mark| mark.revision >= after)
+            .map_or(self.time, |mark| mark.time)
     }
 }
 
-/// The rows beside what the log made of them, both by key.
+/// The check `rows`: walks the rows and the appointments of the log together, both in the order of
+/// keys.
 struct RowsCheck {
     checked: Checked,
-    /// What was made before the oldest change that is kept may be missing in the log.
+    /// Whether the log is kept from the first change on; otherwise appointments may be missing in
+    /// it.
     is_whole: bool,
     logged: Lives,
-    /// The next appointment of the log that no row was held against.
+    /// The next appointment of the log that was not compared with a row yet.
     next: Option<Life>,
 }
 
 impl RowsCheck {
+    /// Reads the next appointment of the log.
     fn read_on(&mut self, log: &mut Checked) -> Result<(), StoreError> {
         self.next = self.logged.next(log)?;
         Ok(())
     }
 
-    /// What the log made before this key, and no row is: nothing is ever removed.
+    /// Reports the appointments of the log before this key, which have no row. No row is ever
+    /// removed.
     fn missing(
         &mut self,
         before: Option<AppointmentKey>,
@@ -264,8 +286,8 @@ impl RowsCheck {
         Ok(())
     }
 
-    /// A row must be what the log made of it. Answers the revision at which it last claimed its time, as far as that is
-    /// still in the log.
+    /// Checks that a row is what its last change left. Answers the revision at which the
+    /// appointment last claimed its time, if that change is still in the log.
     fn compare(
         &mut self,
         row: &Appointment,
@@ -291,13 +313,19 @@ impl RowsCheck {
     }
 }
 
-fn note_drift(it: &Appointment, zones: &ZoneLookup, now: Instant, checked: &mut Checked) {
+/// Reports an upcoming appointment whose instant no longer has the wall time that was booked.
+fn note_drift(appointment: &Appointment, zones: &ZoneLookup, now: Instant, checked: &mut Checked) {
     use AppointmentState as S;
-    if it.end() <= now || !matches!(it.state_at(now), S::Held | S::Pending | S::Confirmed) {
+    if appointment.end() <= now
+        || !matches!(
+            appointment.state_at(now),
+            S::Held | S::Pending | S::Confirmed
+        )
+    {
         return;
     }
     checked.examined += 1;
-    let Some(drift) = drift(it, zones(&it.time_zone).as_deref()) else {
+    let Some(drift) = drift(appointment, zones(&appointment.time_zone).as_deref()) else {
         return;
     };
     let now_shown = match drift.local_start {
@@ -306,6 +334,6 @@ fn note_drift(it: &Appointment, zones: &ZoneLookup, now: Instant, checked: &mut 
     };
     checked.find(format!(
         "appointment {} was booked for {}; {} {now_shown}",
-        it.id, it.local_start, it.time_zone
+        appointment.id, appointment.local_start, appointment.time_zone
     ));
 }

@@ -1,27 +1,27 @@
-//! Looks at a whole database while nobody serves it, and writes nothing to it or beside it.
+//! Checks a whole database that no server uses, and writes nothing to it or next to it.
 //!
-//! A database of an older schema is looked at in a copy of it that is brought to this one, in the folder for temporary
-//! files.
+//! A database of an older schema is copied to the folder for temporary files, and the copy is
+//! migrated and checked.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::examine::{Examined, examine};
 use crate::admin::copy::copy;
-use crate::admin::new_file::until_done;
+use crate::admin::new_file;
 use crate::admin::{AdminError, Progress, StoreFile};
 use crate::open_store::{lookup, open_sqlite};
 use crate::store::StoreError;
 use crate::store::sqlite::CopySource;
 use crate::zones::Zones;
 
-/// Looks at a store that must be there.
+/// Checks a store that must exist.
 pub fn look(store: &StoreFile, progress: Progress) -> Result<Examined, AdminError> {
     store.must_be_there()?;
     let zones = store.load_zones()?;
     let source = CopySource::open_unwritten(&store.path)?;
     if source.is_older() {
-        return look_at_copy(source, store.path.clone(), zones, progress);
+        return check_migrated_copy(source, store.path.clone(), zones, progress);
     }
     let mut store = source.into_store(lookup(&zones))?;
     Ok(examine(
@@ -32,15 +32,15 @@ pub fn look(store: &StoreFile, progress: Progress) -> Result<Examined, AdminErro
     )?)
 }
 
-/// Looks at a copy that is brought to this schema; it is gone afterwards.
-fn look_at_copy(
+/// Checks a migrated copy, which is removed afterwards.
+fn check_migrated_copy(
     mut source: CopySource,
     path: PathBuf,
     zones: Arc<Zones>,
     progress: Progress,
 ) -> Result<Examined, AdminError> {
     let (_copy, examined) =
-        until_done(&std::env::temp_dir().join("bookd-check.db"), move |made| {
+        new_file::make(&std::env::temp_dir().join("bookd-check.db"), move |made| {
             let of_file =
                 |error: StoreError| AdminError::Failed(format!("{}: {error}", path.display()));
             let findings = source.integrity().map_err(of_file)?;

@@ -1,4 +1,5 @@
-//! Records as bytes whose order is that of what they say: numbers with the highest byte first, texts ended by a zero.
+//! Records as bytes that sort like their fields: numbers have the highest byte first, texts end
+//! with a zero byte.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -8,15 +9,15 @@ use crate::store::StoreError;
 use bookd_core::ids::{AppointmentId, Revision};
 use bookd_core::time::Instant;
 
-/// What stands for something of which only one thing is asked later: whether it equals another. Two that differ are
-/// taken for equal once in 2^64.
-pub(super) fn fingerprint(it: &impl Hash) -> u64 {
+/// A hash of a value that is only compared for equality later. Two different values have the same
+/// hash once in 2^64.
+pub(super) fn fingerprint(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    it.hash(&mut hasher);
+    value.hash(&mut hasher);
     hasher.finish()
 }
 
-/// A record that is written field by field.
+/// Writes a record field by field.
 #[derive(Default)]
 pub(super) struct RecordWriter(Vec<u8>);
 
@@ -45,7 +46,7 @@ impl RecordWriter {
         self.number(it.0)
     }
 
-    /// Negative ones come first.
+    /// Adds an instant; those before 1970 sort first.
     pub(super) fn instant(&mut self, it: Instant) -> &mut Self {
         self.number(it.seconds().cast_unsigned() ^ SIGN)
     }
@@ -55,19 +56,20 @@ impl RecordWriter {
         self
     }
 
-    /// An id of a calendar or type, in which there is no zero.
+    /// Adds the id of a calendar or type, which has no zero byte.
     pub(super) fn text(&mut self, it: &str) -> &mut Self {
         self.0.extend_from_slice(it.as_bytes());
         self.byte(0)
     }
 }
 
+/// The sign bit of an instant; it is flipped, so that negative instants sort first.
 const SIGN: u64 = 1 << 63;
 
-/// A record that is read field by field, as it was written.
+/// Reads a record field by field, in the order in which it was written.
 pub(super) struct RecordReader<'a>(pub(super) &'a [u8]);
 
-/// What was written by this very process comes back otherwise.
+/// The error of a record that differs from the one that this process wrote.
 fn broken() -> StoreError {
     StoreError::Io("what was sorted came back from its file as something else".to_owned())
 }

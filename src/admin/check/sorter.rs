@@ -1,10 +1,12 @@
-//! Sorts records that need not fit into memory: in runs that lie in a file, and are merged as they are read.
+//! Sorts records that need not fit into memory: sorted runs are written to a file, and merged while
+//! they are read.
 //!
 //! ```text
 //! push ──▶ memory, up to a limit ──sorted──▶ run 1 │ run 2 │ … in one file ──merged──▶ next
 //! ```
 //!
-//! A record is bytes and its order is theirs. The file has no name: whatever ends the process, nothing of it is left.
+//! Records are bytes, and sort as bytes. The file has no name, so nothing of it is left however the
+//! process ends.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,29 +18,31 @@ use std::path::{Path, PathBuf};
 
 use crate::store::StoreError;
 
-/// What is sorted in memory at a time, in bytes.
+/// The bytes that are sorted in memory at a time.
 pub(super) const MEMORY_BYTES_MAX: usize = 4 * 1_024 * 1_024;
-/// What the order of a record takes in memory besides its bytes.
+/// The memory that a record takes besides its bytes, for its place in the order.
 const ORDER_BYTES: usize = size_of::<Range<usize>>();
-/// What is read of a run at a time, in bytes.
+/// The bytes that are read of a run at a time.
 const WINDOW_BYTES: usize = 64 * 1_024;
-/// The length before each record in the file, in bytes.
+/// The bytes of the length before each record in the file.
 const LENGTH_BYTES: usize = size_of::<u32>();
 
 /// Takes records in any order.
 pub(super) struct Sorter {
     folder: PathBuf,
     bytes_max: usize,
-    /// The records that are in no run yet, one behind the other.
+    /// The records that are in no run yet, one after the other.
     bytes: Vec<u8>,
+    /// The range of each of these records in `bytes`.
     order: Vec<Range<usize>>,
     file: Option<File>,
-    /// Where the runs lie in the file.
+    /// The range of each run in the file.
     runs: Vec<Range<u64>>,
 }
 
 impl Sorter {
-    /// With its file, if it comes to need one, in this folder; at most `bytes_max` bytes are in memory.
+    /// A sorter with at most `bytes_max` bytes in memory, which makes its file, if it needs one, in
+    /// `folder`.
     pub(super) fn new(folder: &Path, bytes_max: usize) -> Self {
         let (bytes, order, runs) = Default::default();
         Self {
@@ -70,6 +74,7 @@ impl Sorter {
             .sort_unstable_by(|one, other| bytes[one.clone()].cmp(&bytes[other.clone()]));
     }
 
+    /// Writes the records in memory as a sorted run.
     fn write_run(&mut self) -> io::Result<()> {
         self.sort();
         let file = match self.file.take() {
@@ -97,7 +102,7 @@ impl Sorter {
         Ok(())
     }
 
-    /// All records, in order.
+    /// Sorts all records; answers a reader of them.
     pub(super) fn finish(mut self) -> Result<Sorted, StoreError> {
         if self.file.is_none() {
             self.sort();
@@ -108,44 +113,46 @@ impl Sorter {
             });
         }
         let folder = self.folder.clone();
-        let merged = move || {
-            self.write_run()?;
-            let Self { file, runs, .. } = self;
-            let file = file.ok_or_else(|| io::Error::other("the file of the runs is gone"))?;
-            let mut runs: Vec<Run> = runs.into_iter().map(Run::new).collect();
-            let mut heads = BinaryHeap::with_capacity(runs.len());
-            for (number, run) in runs.iter_mut().enumerate() {
-                let mut record = Vec::new();
-                if run.next(&file, &mut record)? {
-                    heads.push(Reverse((record, number)));
-                }
-            }
-            Ok(Merge {
-                file,
-                runs,
-                heads,
-                current: Vec::new(),
-            })
-        };
-        let merge = merged().map_err(|error| failed(&folder, &error))?;
+        let merge = self.merge().map_err(|error| failed(&folder, &error))?;
         Ok(Sorted::File { merge, folder })
+    }
+
+    /// Writes the last run, and begins the merge of all runs.
+    fn merge(mut self) -> io::Result<Merge> {
+        self.write_run()?;
+        let Self { file, runs, .. } = self;
+        let file = file.ok_or_else(|| io::Error::other("the file of the runs is gone"))?;
+        let mut runs: Vec<Run> = runs.into_iter().map(Run::new).collect();
+        let mut heads = BinaryHeap::with_capacity(runs.len());
+        for (number, run) in runs.iter_mut().enumerate() {
+            let mut record = Vec::new();
+            if run.next(&file, &mut record)? {
+                heads.push(Reverse((record, number)));
+            }
+        }
+        Ok(Merge {
+            file,
+            runs,
+            heads,
+            current: Vec::new(),
+        })
     }
 }
 
-/// Records in order, to be read once.
+/// A reader of the sorted records.
 pub(super) enum Sorted {
-    /// All of them fit.
+    /// The records fit into memory.
     Memory {
         bytes: Vec<u8>,
         order: Vec<Range<usize>>,
         next: usize,
     },
-    /// They lie in runs.
+    /// The records are in runs.
     File { merge: Merge, folder: PathBuf },
 }
 
 impl Sorted {
-    /// The next record; none when there is no other.
+    /// The next record; none at the end.
     pub(super) fn next(&mut self) -> Result<Option<&[u8]>, StoreError> {
         match self {
             Self::Memory { bytes, order, next } => {
@@ -158,7 +165,7 @@ impl Sorted {
     }
 }
 
-/// Runs that are read side by side.
+/// Merges runs while they are read.
 pub(super) struct Merge {
     file: File,
     runs: Vec<Run>,
@@ -180,12 +187,12 @@ impl Merge {
     }
 }
 
-/// A run that is read.
+/// A reader of one run.
 struct Run {
-    /// What of it is not in the window yet.
+    /// The range of the file that is not in the window yet.
     unread: Range<u64>,
     window: Vec<u8>,
-    /// How much of the window was taken.
+    /// The bytes of the window that were taken.
     taken: usize,
 }
 
@@ -198,7 +205,7 @@ impl Run {
         }
     }
 
-    /// Puts the next record into `record`; false when there is none.
+    /// Reads the next record into `record`; false at the end.
     fn next(&mut self, file: &File, record: &mut Vec<u8>) -> io::Result<bool> {
         if self.taken == self.window.len() && self.unread.is_empty() {
             return Ok(false);
@@ -211,7 +218,7 @@ impl Run {
         Ok(true)
     }
 
-    /// The next bytes, which are in the window then.
+    /// Takes the next bytes; reads them into the window if they are not in it.
     fn take(&mut self, file: &File, count: usize) -> io::Result<&[u8]> {
         let held = self.window.len() - self.taken;
         if held < count {
@@ -231,6 +238,7 @@ impl Run {
     }
 }
 
+/// The error of a folder that cannot be sorted in.
 fn failed(folder: &Path, error: &io::Error) -> StoreError {
     let folder = folder.display();
     StoreError::Io(match error.kind() {

@@ -1,6 +1,6 @@
 //! Reads a file of calendars: `{"calendars": [...]}` with the contract's messages.
 //!
-//! Pieces are read one by one where they stand in the text, so that one that is wrong hides no other.
+//! Each piece of the text is read by itself, so that one error hides no other.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use bookd_core::command::{ImportedAppointment, ImportedCalendar};
 use bookd_core::ids::CalendarId;
 use bookd_core::time::zone::Zone;
 
-/// Reads messages of the contract.
+/// Reads messages of the contract from JSON.
 struct MessageReader {
     pool: DescriptorPool,
 }
@@ -43,16 +43,27 @@ impl MessageReader {
     }
 }
 
-/// One reading of a file.
+/// The state of reading a file.
 struct FileReading<'z> {
     zones: &'z Zones,
     messages: MessageReader,
     appointment: MessageDescriptor,
+    /// The number of appointments that were read.
     count: usize,
     position: Position,
 }
 
-/// Reads `{"calendars": [...]}`, whose members these are.
+/// The members of one calendar of the file.
+struct CalendarMembers<'a> {
+    /// All of them but the appointments.
+    file: CalendarFile,
+    /// The appointments, not read yet.
+    appointments: Vec<&'a RawValue>,
+    /// The paths of the members, and of the items in them, that could not be read.
+    broken: Vec<String>,
+}
+
+/// Reads the members of the file; answers the calendars that could be read.
 pub(super) fn calendars<'a>(
     text: &mut Text<'a>,
     members: &Members<'a>,
@@ -99,6 +110,7 @@ pub(super) fn calendars<'a>(
 }
 
 impl FileReading<'_> {
+    /// Reads one calendar; answers none if anything in it is wrong.
     fn calendar<'a>(
         &mut self,
         text: &mut Text<'a>,
@@ -106,80 +118,37 @@ impl FileReading<'_> {
         origin: &str,
     ) -> Option<ImportedCalendar> {
         let members: Members<'a> = text.read(piece, origin)?;
-        let mut file = CalendarFile::default();
-        let mut appointments: Vec<&'a RawValue> = Vec::new();
-        let mut broken: Vec<String> = Vec::new();
-        for (key, raw) in members.0 {
-            let path = format!("{origin}.{key}");
-            let raw = raw.get();
-            match key.as_str() {
-                "rules" => {
-                    broken.extend(self.all(text, raw, (&path, "AvailabilityRule"), &mut file.rules))
-                }
-                "overrides" => {
-                    broken.extend(self.all(
-                        text,
-                        raw,
-                        (&path, "AvailabilityOverride"),
-                        &mut file.overrides,
-                    ));
-                }
-                "appointment_types" | "appointmentTypes" => {
-                    broken.extend(self.all(
-                        text,
-                        raw,
-                        (&path, "AppointmentType"),
-                        &mut file.appointment_types,
-                    ));
-                }
-                "last_definitions" => {
-                    broken.extend(self.all(
-                        text,
-                        raw,
-                        (&path, "AppointmentType"),
-                        &mut file.last_definitions,
-                    ));
-                }
-                "deleted_appointment_types" => {
-                    let read = text
-                        .read(raw, &path)
-                        .map(|read| file.deleted_appointment_types = read);
-                    broken.extend(read.is_none().then_some(path));
-                }
-                "busy" => broken.extend(self.busy(text, raw, &path, &mut file)),
-                "appointments" => {
-                    let read = text.read(raw, &path).map(|read| appointments = read);
-                    broken.extend(read.is_none().then_some(path));
-                }
-                _ => broken.extend(self.setting(text, (&key, raw), origin, &mut file.calendar)),
-            }
-        }
-        text.stands(origin.to_owned(), piece);
-        let read = imported_calendar(self.zones, &file, origin);
-        let mut calendar = match read {
-            Ok(calendar) => broken.is_empty().then_some(calendar),
+        let read = self.members(text, members, origin);
+        text.remember(origin.to_owned(), piece);
+        let mut calendar = match imported_calendar(self.zones, &read.file, origin) {
+            Ok(calendar) => read.broken.is_empty().then_some(calendar),
             Err(mut found) => {
-                // A piece that could not be read stands there empty, which needs no second complaint.
-                // A piece without a path of its own is the whole calendar.
+                // A piece that could not be read was replaced by an empty one, and has its
+                // complaint already. A broken path that is the calendar's own hides all violations
+                // of the calendar.
                 let names = |path: &String| {
                     path.strip_prefix(origin)
-                        .map(|it| it.trim_start_matches('.').to_owned())
+                        .map(|name| name.trim_start_matches('.').to_owned())
                 };
-                let empty: Vec<String> = broken.iter().filter_map(names).collect();
-                found.retain(|it| !empty.iter().any(|path| it.field.starts_with(path)));
+                let empty: Vec<String> = read.broken.iter().filter_map(names).collect();
+                found.retain(|violation| {
+                    !empty.iter().any(|path| violation.field.starts_with(path))
+                });
                 text.all_wrong(piece, origin, found);
                 None
             }
         };
-        // What is wrong with the appointments is told even if the calendar is.
+        // The appointments are checked even if the calendar is wrong, so that their errors are
+        // reported.
+        let settings = &read.file.calendar;
         let zone = self
             .zones
-            .zone(&file.calendar.time_zone)
+            .zone(&settings.time_zone)
             .unwrap_or_else(|_| Arc::new(Zone::utc()));
-        let id = CalendarId::parse(&file.calendar.calendar_id)
+        let id = CalendarId::parse(&settings.calendar_id)
             .or_else(|_| CalendarId::parse("unnamed"))
             .ok()?;
-        for (n, raw) in appointments.into_iter().enumerate() {
+        for (n, raw) in read.appointments.into_iter().enumerate() {
             let read = self.appointment(
                 text,
                 raw.get(),
@@ -197,6 +166,49 @@ impl FileReading<'_> {
         calendar
     }
 
+    /// Reads all members of a calendar but its appointments, which need its zone and its id.
+    fn members<'a>(
+        &self,
+        text: &mut Text<'a>,
+        members: Members<'a>,
+        origin: &str,
+    ) -> CalendarMembers<'a> {
+        let mut file = CalendarFile::default();
+        let mut appointments: Vec<&'a RawValue> = Vec::new();
+        let mut broken: Vec<String> = Vec::new();
+        for (key, raw) in members.0 {
+            let path = format!("{origin}.{key}");
+            let raw = raw.get();
+            broken.extend(match key.as_str() {
+                "rules" => self.all(text, raw, (&path, "AvailabilityRule"), &mut file.rules),
+                "overrides" => {
+                    let name = (path.as_str(), "AvailabilityOverride");
+                    self.all(text, raw, name, &mut file.overrides)
+                }
+                "appointment_types" | "appointmentTypes" => {
+                    let name = (path.as_str(), "AppointmentType");
+                    self.all(text, raw, name, &mut file.appointment_types)
+                }
+                "last_definitions" => {
+                    let name = (path.as_str(), "AppointmentType");
+                    self.all(text, raw, name, &mut file.last_definitions)
+                }
+                "deleted_appointment_types" => {
+                    plain(text, raw, path, &mut file.deleted_appointment_types)
+                }
+                "busy" => self.busy(text, raw, &path, &mut file),
+                "appointments" => plain(text, raw, path, &mut appointments),
+                _ => Vec::from_iter(self.setting(text, (&key, raw), origin, &mut file.calendar)),
+            });
+        }
+        CalendarMembers {
+            file,
+            appointments,
+            broken,
+        }
+    }
+
+    /// Reads one appointment, and reports the position.
     fn appointment<'a>(
         &mut self,
         text: &mut Text<'a>,
@@ -226,7 +238,7 @@ impl FileReading<'_> {
         );
         match read {
             Ok(read) => {
-                text.stands(origin, piece);
+                text.remember(origin, piece);
                 Some(read)
             }
             Err(found) => {
@@ -236,7 +248,8 @@ impl FileReading<'_> {
         }
     }
 
-    /// Reads a list of messages; answers the paths that could not be read, in whose place there are empty messages.
+    /// Reads a list of messages; answers the paths that could not be read, which are replaced by
+    /// empty messages.
     fn all<'a, T: Message + Default>(
         &self,
         text: &mut Text<'a>,
@@ -270,7 +283,7 @@ impl FileReading<'_> {
     ) -> Vec<String> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct ImportedFile<'a> {
+        struct BusySource<'a> {
             source: String,
             #[serde(borrow)]
             periods: &'a RawValue,
@@ -281,7 +294,7 @@ impl FileReading<'_> {
         let mut broken = Vec::new();
         for (n, raw) in raws.into_iter().enumerate() {
             let path = format!("{path}[{n}]");
-            let Some(it) = text.read::<ImportedFile<'a>>(raw.get(), &path) else {
+            let Some(busy) = text.read::<BusySource<'a>>(raw.get(), &path) else {
                 broken.push(path);
                 file.busy.push(Default::default());
                 continue;
@@ -289,11 +302,11 @@ impl FileReading<'_> {
             let mut periods = Vec::new();
             broken.extend(self.all(
                 text,
-                it.periods.get(),
+                busy.periods.get(),
                 (&format!("{path}.periods"), "Period"),
                 &mut periods,
             ));
-            file.busy.push((it.source, periods));
+            file.busy.push((busy.source, periods));
         }
         broken
     }
@@ -315,8 +328,12 @@ impl FileReading<'_> {
                 .map_err(serde_json::Error::custom)
         });
         let error = merged.err()?;
-        let said = error.to_string();
-        let why = said.split(" at line ").next().unwrap_or(&said).to_owned();
+        let message = error.to_string();
+        let why = message
+            .split(" at line ")
+            .next()
+            .unwrap_or(&message)
+            .to_owned();
         let offset = json_positions::offset_of(&json, error.line().max(1), error.column());
         let before = json.len() - piece.len() - 1;
         text.wrong_at(
@@ -325,5 +342,21 @@ impl FileReading<'_> {
             why,
         );
         Some(joined(origin, key))
+    }
+}
+
+/// Reads a member that is no message; answers its path if it could not be read.
+fn plain<'a, T: Deserialize<'a>>(
+    text: &mut Text<'a>,
+    piece: &'a str,
+    path: String,
+    into: &mut T,
+) -> Vec<String> {
+    match text.read(piece, &path) {
+        Some(read) => {
+            *into = read;
+            Vec::new()
+        }
+        None => vec![path],
     }
 }

@@ -1,6 +1,6 @@
-//! Where things stand in a JSON text: the path of an offset, the offset of a path, the line of either.
+//! Positions in a JSON text: the path of an offset, the offset of a path, the line of an offset.
 //!
-//! The text has been read already, so it is JSON; what is asked here is only where.
+//! The text has been parsed before, so it is valid JSON except where the parser stopped.
 
 /// The line of an offset, counted from 1.
 pub(super) fn line(text: &str, offset: usize) -> usize {
@@ -21,7 +21,8 @@ pub(super) fn offset_of(text: &str, line: usize, column: usize) -> usize {
     (start + column.saturating_sub(1)).min(text.len())
 }
 
-/// The offset of the value at a path such as `rules[2].start_time`, or of the nearest thing above it.
+/// The offset of the value at a path such as `rules[2].start_time`; if there is none, of the
+/// nearest value above it.
 pub(super) fn find(json: &str, path: &str) -> usize {
     let wanted = segments(path);
     let mut best = (0, json.len() - json.trim_start().len());
@@ -60,12 +61,12 @@ pub(super) fn path_at(json: &str, offset: usize) -> String {
     path
 }
 
-/// `a.b[2].c` as a, b, 2, c.
+/// The segments of a path: a, b, 2, c for `a.b[2].c`.
 fn segments(path: &str) -> Vec<String> {
-    let parts = path
+    let names = path
         .split(['.', '['])
-        .map(|it| it.trim_end_matches(']').to_owned());
-    parts.filter(|it| !it.is_empty()).collect()
+        .map(|name| name.trim_end_matches(']').to_owned());
+    names.filter(|name| !name.is_empty()).collect()
 }
 
 /// One step from a value to a value in it.
@@ -77,24 +78,25 @@ enum PathStep {
 impl PathStep {
     fn is(&self, name: &str) -> bool {
         match self {
-            // `startTime` and `start_time` are one field to the contract's JSON.
+            // In the JSON of the contract, `startTime` and `start_time` are the same field.
             Self::Key(key) => key == name || snake(key) == name,
             Self::Index(index) => name.parse() == Ok(*index),
         }
     }
 }
 
-/// Walks the values of a text in order, without recursion.
+/// Walks the values of a text in order, without recursion, because a text may be arbitrarily deep.
 struct ValueWalk<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// How one comes from the top to the value at hand: a step for each open `{` and `[` around it.
+    /// The path of the current value: a step for each open `{` and `[` around it.
     stack: Vec<PathStep>,
-    /// The value at hand is a `{` (true) or `[` that the next one may lie in.
+    /// Set if the current value is an object (true) or an array (false), which the next value may
+    /// lie in.
     opened: Option<bool>,
-    /// The next string is a key.
+    /// Whether the next string is a key.
     is_key_next: bool,
-    /// Keys are told as well as values.
+    /// Whether `next_value` stops at keys as well as at values.
     has_keys: bool,
 }
 
@@ -110,7 +112,7 @@ impl<'a> ValueWalk<'a> {
         }
     }
 
-    /// The offset of the next value; `stack` then says which it is.
+    /// The offset of the next value, whose path is then in `stack`.
     fn next_value(&mut self) -> Option<usize> {
         if let Some(is_object) = self.opened.take() {
             self.stack.push(if is_object {
@@ -157,10 +159,10 @@ impl<'a> ValueWalk<'a> {
                 }
                 b' ' | b'\t' | b'\n' | b'\r' | b':' => self.at += 1,
                 _ => {
-                    let is_in = |it: &u8| !b",]}: \t\r\n".contains(it);
+                    let is_in = |byte: &u8| !b",]}: \t\r\n".contains(byte);
                     self.at += self.bytes[start..]
                         .iter()
-                        .position(|it| !is_in(it))
+                        .position(|byte| !is_in(byte))
                         .unwrap_or(self.bytes.len() - start);
                     return Some(start);
                 }
@@ -169,7 +171,7 @@ impl<'a> ValueWalk<'a> {
         None
     }
 
-    /// Reads a string; answers what is between its quotes, as written.
+    /// Reads a string; answers the bytes between its quotes, escapes included.
     fn string(&mut self) -> &'a [u8] {
         let first = self.at + 1;
         self.at = first;
@@ -185,6 +187,7 @@ impl<'a> ValueWalk<'a> {
         &self.bytes[first..end]
     }
 
+    /// The path of the current value, such as `rules[2].start_time`.
     fn path(&self) -> String {
         let mut path = String::new();
         for step in &self.stack {
@@ -198,7 +201,7 @@ impl<'a> ValueWalk<'a> {
     }
 }
 
-/// A key as the proto files write it.
+/// A key in snake case, as in the proto files.
 fn snake(key: &str) -> String {
     let mut name = String::with_capacity(key.len());
     for character in key.chars() {

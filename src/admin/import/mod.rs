@@ -1,6 +1,7 @@
-//! An import: reads a file, finds everything that is wrong with it, and brings all of it or nothing.
+//! An import: reads a file, reports everything that is wrong with it, and imports all of it or
+//! nothing.
 //!
-//! It is one command to an engine that lives as long as the import.
+//! The import is one command to an engine that runs only for it.
 
 mod calendars_file;
 mod json_positions;
@@ -23,7 +24,7 @@ use crate::zones::Zones;
 use bookd_core::command::{Command, ImportedCalendar};
 use bookd_core::ids::Revision;
 use bookd_core::refusal::Refusal;
-use slots_file::Unsaid;
+use slots_file::SlotDefaults;
 use text::{Complaint, Members, Text};
 
 /// The largest file, in bytes.
@@ -32,38 +33,39 @@ pub const FILE_BYTES_MAX: u64 = 512 * 1_024 * 1_024;
 pub const CALENDARS_MAX: usize = 10_000;
 /// The most appointments of one file: they become one change.
 pub const APPOINTMENTS_MAX: usize = 500_000;
-/// How much that is wrong with a file is told; the rest is counted.
+/// The most complaints about a file that are reported; the others are counted.
 pub const COMPLAINTS_MAX: usize = 50;
 
-/// What is to be imported, and how.
+/// The settings of an import.
 #[derive(Clone, Debug, Default)]
 pub struct Import {
-    /// What messages call the file.
+    /// The name of the file in messages.
     pub name: String,
-    /// Only what is wrong with the file is wanted.
+    /// Checks the file and imports nothing.
     pub is_dry_run: bool,
     /// The clock is right, though it is more than a day after the last commit.
     pub is_clock_confirmed: bool,
-    /// Of a file of slots: the calendar that it becomes.
+    /// For a file of slots: the id of the calendar that it becomes.
     pub calendar: Option<String>,
-    /// Of a file of slots: the time zone of its clock times; UTC where it is left out.
+    /// For a file of slots: the time zone of its clock times; UTC if it is left out.
     pub zone: Option<String>,
-    /// Of a file of slots that says no ends: how many minutes a type lasts, by its name; all others by the empty one.
+    /// For a file of slots without ends: the minutes of each type by its name, and of all other
+    /// types by the empty name.
     pub durations: BTreeMap<String, u16>,
 }
 
-/// What was imported, or would be.
+/// The size of an import, or of one that a dry run would make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Imported {
-    /// How many calendars.
+    /// The number of calendars.
     pub calendars: u64,
-    /// How many appointments.
+    /// The number of appointments.
     pub appointments: u64,
-    /// The change that brought them.
+    /// The revision of the change that imports them.
     pub revision: Revision,
 }
 
-/// Imports what `open` opens.
+/// Imports the file that `open` opens.
 pub fn import(
     store: &StoreFile,
     wanted: &Import,
@@ -77,19 +79,22 @@ pub fn import(
     if !text.complaints.is_empty() {
         return Err(wrong(file, &text));
     }
-    let appointments = read.iter().map(|it| it.appointments.len() as u64).sum();
+    let appointments = read
+        .iter()
+        .map(|calendar| calendar.appointments.len() as u64)
+        .sum();
     let calendars = read.len() as u64;
     let answer =
         submit(&store.path, wanted, &zones, read, progress).map_err(|failed| match failed {
-            NotDone::Refused(Refusal::FieldInvalid(found)) => {
+            ImportFailure::Refused(Refusal::FieldInvalid(found)) => {
                 text.refused(found);
                 wrong(file, &text)
             }
-            NotDone::Refused(Refusal::CalendarExists(id)) => AdminError::Exists(format!(
+            ImportFailure::Refused(Refusal::CalendarExists(id)) => AdminError::Exists(format!(
                 "{file}: calendar {id} exists already; nothing was imported"
             )),
-            NotDone::Refused(other) => AdminError::Failed(format!("refused: {other:?}")),
-            NotDone::Failed(error) => error,
+            ImportFailure::Refused(other) => AdminError::Failed(format!("refused: {other:?}")),
+            ImportFailure::Failed(error) => error,
         })?;
     Ok(Imported {
         calendars,
@@ -98,6 +103,7 @@ pub fn import(
     })
 }
 
+/// The error of a file with complaints.
 fn wrong(file: &str, text: &Text<'_>) -> AdminError {
     let mut lines = vec![format!("nothing was imported, for {file} is wrong:")];
     lines.extend(text.complaints.iter().map(
@@ -106,13 +112,13 @@ fn wrong(file: &str, text: &Text<'_>) -> AdminError {
             field => format!("  {file}:{line}: {field}: {why}"),
         },
     ));
-    if text.untold > 0 {
-        lines.push(format!("  and {} more", text.untold));
+    if text.unreported > 0 {
+        lines.push(format!("  and {} more", text.unreported));
     }
     AdminError::Invalid(lines.join("\n"))
 }
 
-/// The file's text, bounded.
+/// The text of the file, at most `FILE_BYTES_MAX` bytes.
 fn contents(
     name: &str,
     open: impl FnOnce() -> io::Result<Box<dyn Read>>,
@@ -129,13 +135,14 @@ fn contents(
     String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
             .iter()
-            .filter(|it| **it == b'\n')
+            .filter(|byte| **byte == b'\n')
             .count()
             + 1;
         format!("{name}:{line}: is not UTF-8")
     })
 }
 
+/// Reads the calendars of a file of calendars, or the one that a file of slots becomes.
 fn calendars<'a>(
     wanted: &Import,
     text: &mut Text<'a>,
@@ -146,11 +153,11 @@ fn calendars<'a>(
     let Some(members) = text.read::<Members<'a>>(whole, "") else {
         return Vec::new();
     };
-    if !members
+    let is_slots_file = members
         .0
         .iter()
-        .any(|(key, _)| slots_file::is_date_like(key))
-    {
+        .any(|(key, _)| slots_file::is_date_like(key));
+    if !is_slots_file {
         if members.0.iter().all(|(key, _)| key != "calendars") {
             text.wrong_at(
                 (whole, 0),
@@ -177,35 +184,35 @@ fn calendars<'a>(
         text.wrong_at((whole, 0), "--calendar".to_owned(), why);
         return Vec::new();
     };
-    let unsaid = Unsaid {
+    let defaults = SlotDefaults {
         calendar: calendar.clone(),
         zone: wanted.zone.clone().unwrap_or_default(),
         durations: wanted.durations.clone(),
     };
-    slots_file::calendar(text, &members, &unsaid, zones)
+    slots_file::calendar(text, &members, &defaults, zones)
 }
 
-/// Why an import did not happen.
-enum NotDone {
+/// Why an import failed.
+enum ImportFailure {
     Refused(Refusal),
     Failed(AdminError),
 }
 
-/// Submits the import to an engine that lives as long as this.
+/// Submits the import to an engine that runs until this function returns.
 fn submit(
     file: &Path,
     wanted: &Import,
     zones: &Arc<Zones>,
     calendars: Vec<ImportedCalendar>,
     progress: Progress,
-) -> Result<Answer, NotDone> {
-    let later = |why: String| NotDone::Failed(AdminError::Later(why));
-    let store: Box<dyn Store> = match wanted.is_dry_run
-        && std::fs::metadata(file).map_or(0, |it| it.len()) == 0
-    {
-        // Asking makes no file, and no store of an empty one.
-        true => Box::new(Memory::new(0)),
-        false => Box::new(open_sqlite(file, zones).map_err(|error| NotDone::Failed(error.into()))?),
+) -> Result<Answer, ImportFailure> {
+    let later = |why: String| ImportFailure::Failed(AdminError::Later(why));
+    let is_empty = || std::fs::metadata(file).map_or(0, |metadata| metadata.len()) == 0;
+    // A dry run makes no file, and no store in an empty file.
+    let store: Box<dyn Store> = if wanted.is_dry_run && is_empty() {
+        Box::new(Memory::new(0))
+    } else {
+        Box::new(open_sqlite(file, zones).map_err(|error| ImportFailure::Failed(error.into()))?)
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -229,7 +236,7 @@ fn submit(
         let stopped = running.stopped().await;
         match (answer, stopped) {
             (Ok(answer), Stopped::Done) => Ok(answer),
-            (Err(Failure::Refused(refusal)), _) => Err(NotDone::Refused(*refusal)),
+            (Err(Failure::Refused(refusal)), _) => Err(ImportFailure::Refused(*refusal)),
             (Err(other), Stopped::Done) => Err(later(other.to_string())),
             (_, Stopped::Failed(why) | Stopped::FileGone(why)) => Err(later(why)),
         }

@@ -1,7 +1,9 @@
-//! Reads a file of slots, `{"2027-03-01": {"consultation": ["09:00-09:30", ...]}}`, as one calendar.
+//! Reads a file of slots, `{"2027-03-01": {"consultation": ["09:00-09:30", ...]}}`, as one
+//! calendar.
 //!
-//! Each type becomes an appointment type whose rules are its slots, date by date: what the file lists is what is
-//! offered. Slots that touch become one window, and a window on consecutive dates becomes one rule.
+//! Each type becomes an appointment type whose rules are its slots, date by date, so the calendar
+//! offers exactly the slots that the file lists. Slots that touch become one window, and a window
+//! on consecutive dates becomes one rule.
 
 use std::collections::BTreeMap;
 
@@ -16,28 +18,28 @@ use crate::zones::Zones;
 use bookd_core::command::ImportedCalendar;
 use bookd_core::time::LocalDate;
 
-/// What a file of slots does not say.
+/// Settings that a file of slots does not contain.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Unsaid {
-    /// The calendar that it becomes.
+pub(super) struct SlotDefaults {
+    /// The id of the calendar that the file becomes.
     pub calendar: String,
-    /// Where its clocks hang; empty = UTC.
+    /// The time zone of its clock times; UTC if it is empty.
     pub zone: String,
-    /// Minutes of types; of all other types by the empty name.
+    /// The minutes of each type by its name, and of all other types by the empty name.
     pub durations: BTreeMap<String, u16>,
 }
 
-/// A slot as such a file may write it.
+/// A slot: `"09:00"`, `"09:00-09:30"`, or an object.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum SlotsFile {
+enum WrittenSlot {
     Text(String),
-    Object(Object),
+    Object(SlotObject),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Object {
+struct SlotObject {
     #[serde(alias = "start", alias = "time")]
     start_time: String,
     #[serde(alias = "end")]
@@ -48,27 +50,28 @@ struct Object {
     booked: Option<bool>,
 }
 
-/// A type as it is gathered.
+/// A type while the file is read.
 #[derive(Default)]
-struct GatheredType {
+struct TypeSlots {
+    /// The length of its slots, known from the first slot or from the defaults.
     minutes: Option<u16>,
-    /// The dates of each window, in order.
+    /// The dates of each window, in order; a window is two minutes after midnight.
     windows: BTreeMap<(u16, u16), Vec<LocalDate>>,
 }
 
-/// Whether this is the first key of a file of slots.
+/// Whether a key looks like a date, which makes the file one of slots.
 pub(super) fn is_date_like(key: &str) -> bool {
     key.len() == 10 && key.as_bytes()[4] == b'-' && key.as_bytes()[7] == b'-'
 }
 
-/// Reads the file, whose members these are.
+/// Reads the members of the file; answers the calendar, or none if there are complaints.
 pub(super) fn calendar<'a>(
     text: &mut Text<'a>,
     members: &Members<'a>,
-    unsaid: &Unsaid,
+    defaults: &SlotDefaults,
     zones: &Zones,
 ) -> Vec<ImportedCalendar> {
-    let mut types: BTreeMap<String, GatheredType> = BTreeMap::new();
+    let mut types: BTreeMap<String, TypeSlots> = BTreeMap::new();
     let mut dates: Vec<(Option<LocalDate>, &String, &'a RawValue)> = members
         .0
         .iter()
@@ -92,30 +95,30 @@ pub(super) fn calendar<'a>(
             let Some(slots) = text.read::<Vec<&'a RawValue>>(raw.get(), &path) else {
                 continue;
             };
-            let type_ = types.entry(name.clone()).or_default();
-            type_.minutes = type_.minutes.or_else(|| unsaid.minutes(&name));
+            let of_type = types.entry(name.clone()).or_default();
+            of_type.minutes = of_type.minutes.or_else(|| defaults.minutes(&name));
             let mut read: Vec<(u16, u16, usize)> = Vec::new();
             for (n, raw) in slots.iter().enumerate() {
                 read.extend(
-                    slot(text, raw.get(), &format!("{path}[{n}]"), type_)
+                    slot(text, raw.get(), &format!("{path}[{n}]"), of_type)
                         .map(|(start, end)| (start, end, n)),
                 );
             }
             read.sort_unstable();
             for window in windows(text, (&slots, &path), &read) {
-                type_.windows.entry(window).or_default().push(date);
+                of_type.windows.entry(window).or_default().push(date);
             }
         }
     }
     let file = CalendarFile {
         calendar: pb::Calendar {
-            calendar_id: unsaid.calendar.clone(),
-            time_zone: unsaid.zone.clone(),
+            calendar_id: defaults.calendar.clone(),
+            time_zone: defaults.zone.clone(),
             ..Default::default()
         },
         appointment_types: types
             .into_iter()
-            .map(|(name, it)| it.message(name))
+            .map(|(name, slots)| slots.message(name))
             .collect(),
         ..CalendarFile::default()
     };
@@ -123,16 +126,18 @@ pub(super) fn calendar<'a>(
         Ok(calendar) => vec![calendar],
         Err(found) => {
             let whole = text.whole;
-            found
-                .into_iter()
-                .for_each(|it| text.wrong_at((whole, 0), said(&file, &it.field), it.description));
+            found.into_iter().for_each(|violation| {
+                let name = name_in_file(&file, &violation.field);
+                text.wrong_at((whole, 0), name, violation.description);
+            });
             Vec::new()
         }
     }
 }
 
-/// What a field of the calendar is called by who wrote a file of slots.
-fn said(file: &CalendarFile, field: &str) -> String {
+/// The name of a field of the calendar for the author of a file of slots: a flag, or a type of the
+/// file.
+fn name_in_file(file: &CalendarFile, field: &str) -> String {
     match field {
         "calendar_id" => "--calendar".to_owned(),
         "time_zone" => "--zone".to_owned(),
@@ -146,7 +151,8 @@ fn said(file: &CalendarFile, field: &str) -> String {
     }
 }
 
-impl Unsaid {
+impl SlotDefaults {
+    /// The minutes of a type.
     fn minutes(&self, name: &str) -> Option<u16> {
         self.durations
             .get(name)
@@ -155,28 +161,29 @@ impl Unsaid {
     }
 }
 
-/// Start and end of a slot that is open; the first one of a type says how long they all are.
+/// The start and the end of a slot, in minutes after midnight; none if it is not available or
+/// wrong. The first slot of a type sets the length of all of them.
 fn slot<'a>(
     text: &mut Text<'a>,
     piece: &'a str,
     path: &str,
-    type_: &mut GatheredType,
+    of_type: &mut TypeSlots,
 ) -> Option<(u16, u16)> {
-    let Ok(written) = serde_json::from_str::<SlotsFile>(piece) else {
+    let Ok(written) = serde_json::from_str::<WrittenSlot>(piece) else {
         let why =
             "must be \"09:00\", \"09:00-09:30\" or {\"start_time\", \"end_time\", \"available\"}";
         text.wrong(piece, path, "", why);
         return None;
     };
     let (start, end, is_open) = match written {
-        SlotsFile::Text(it) => match it.split_once('-') {
+        WrittenSlot::Text(text) => match text.split_once('-') {
             Some((start, end)) => (start.trim().to_owned(), Some(end.trim().to_owned()), true),
-            None => (it, None, true),
+            None => (text, None, true),
         },
-        SlotsFile::Object(it) => (
-            it.start_time,
-            it.end_time,
-            it.available.unwrap_or(true) && !it.booked.unwrap_or(false),
+        WrittenSlot::Object(slot) => (
+            slot.start_time,
+            slot.end_time,
+            slot.available.unwrap_or(true) && !slot.booked.unwrap_or(false),
         ),
     };
     let minutes = |text: &mut Text<'a>, field: &str, written: &str| {
@@ -194,7 +201,7 @@ fn slot<'a>(
     let start = minutes(text, "start_time", &start)?;
     let end = match end {
         Some(end) => minutes(text, "end_time", &end)?,
-        None => match type_.minutes {
+        None => match of_type.minutes {
             Some(length) => start + length,
             None => {
                 text.wrong(piece, path, "", "says no end: add --duration TYPE=30m");
@@ -206,7 +213,7 @@ fn slot<'a>(
         text.wrong(piece, path, "end_time", "must be after the start");
         return None;
     }
-    let length = *type_.minutes.get_or_insert(end - start);
+    let length = *of_type.minutes.get_or_insert(end - start);
     if length != end - start {
         let why = format!(
             "lasts {} minutes, and others of its type {length}",
@@ -218,7 +225,7 @@ fn slot<'a>(
     is_open.then_some((start, end))
 }
 
-/// The windows that the slots of a date and type make, in order.
+/// The windows of the slots of one date and type, in order.
 fn windows<'a>(
     text: &mut Text<'a>,
     (slots, path): (&[&'a RawValue], &str),
@@ -243,10 +250,11 @@ fn windows<'a>(
     windows
 }
 
-impl GatheredType {
+impl TypeSlots {
+    /// The appointment type as a message of the contract.
     fn message(self, name: String) -> pb::AppointmentType {
         let rules = self.windows.into_iter().flat_map(|(window, dates)| {
-            // Runs of consecutive dates.
+            // The first and the last date of each run of consecutive dates.
             let mut runs: Vec<(LocalDate, LocalDate)> = Vec::new();
             for date in dates {
                 match runs.last_mut() {
@@ -259,8 +267,8 @@ impl GatheredType {
         });
         pb::AppointmentType {
             appointment_type_id: name,
-            duration: self.minutes.map(|it| Duration {
-                seconds: i64::from(it) * 60,
+            duration: self.minutes.map(|minutes| Duration {
+                seconds: i64::from(minutes) * 60,
                 nanos: 0,
             }),
             rules: rules.collect(),
@@ -269,6 +277,7 @@ impl GatheredType {
     }
 }
 
+/// The rule of a window, in minutes after midnight, on the dates from `first` to `last`.
 fn rule((start, end): (u16, u16), first: LocalDate, last: LocalDate) -> pb::AvailabilityRule {
     let clock = |minutes: u16| format!("{:02}:{:02}", minutes / 60, minutes % 60);
     pb::AvailabilityRule {

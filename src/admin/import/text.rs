@@ -1,4 +1,6 @@
-//! The text of a file that is imported, and what is found wrong with it: every piece with its line.
+//! The text of an import file, and the complaints about it, each with its line.
+//!
+//! A piece is a part of the text that is borrowed from it, so its offset gives its line.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,18 +12,18 @@ use serde_json::value::RawValue;
 use super::{COMPLAINTS_MAX, json_positions};
 use bookd_core::field_violation::FieldViolation;
 
-/// Something that is wrong with the file.
+/// An error in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Complaint {
-    /// From 1.
+    /// The line, counted from 1.
     pub line: usize,
-    /// Its path; empty for the whole.
+    /// The path of the value; empty for the whole file.
     pub field: String,
-    /// What must be.
+    /// The reason, such as what the value must be.
     pub why: String,
 }
 
-/// The members of a JSON object in their order, as they stand in the text.
+/// The members of a JSON object in the order of the text, each with its unparsed value.
 pub(super) struct Members<'a>(pub Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
@@ -52,13 +54,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// A text that is read, and what is found wrong with it.
+/// The text of the file, and the complaints about it.
 pub(super) struct Text<'a> {
     pub whole: &'a str,
     pub complaints: Vec<Complaint>,
-    /// How many more there were than are told.
-    pub untold: usize,
-    /// Where the calendars and appointments begin, for what the engine finds wrong with them.
+    /// The number of complaints above `COMPLAINTS_MAX`.
+    pub unreported: usize,
+    /// The pieces of calendars and appointments by their path, for violations that the engine
+    /// finds.
     origins: HashMap<String, &'a str>,
 }
 
@@ -67,17 +70,18 @@ impl<'a> Text<'a> {
         Self {
             whole,
             complaints: Vec::new(),
-            untold: 0,
+            unreported: 0,
             origins: HashMap::new(),
         }
     }
 
+    /// The offset of a piece in the whole text.
     fn offset(&self, piece: &str) -> usize {
         // Every piece is borrowed from the whole.
         (piece.as_ptr() as usize).saturating_sub(self.whole.as_ptr() as usize)
     }
 
-    /// Notes what is wrong at an offset of a piece.
+    /// Adds a complaint about an offset of a piece.
     pub(super) fn wrong_at(
         &mut self,
         (piece, offset): (&str, usize),
@@ -92,14 +96,14 @@ impl<'a> Text<'a> {
                 why: why.into(),
             });
         } else {
-            self.untold += 1;
+            self.unreported += 1;
         }
     }
 
-    /// Notes what is wrong with a field of a piece that stands at `origin`.
+    /// Adds a complaint about a field of the piece with the path `origin`.
     pub(super) fn wrong(&mut self, piece: &str, origin: &str, field: &str, why: impl Into<String>) {
-        let is_told = self.complaints.len() < COMPLAINTS_MAX;
-        let offset = if is_told {
+        let is_reported = self.complaints.len() < COMPLAINTS_MAX;
+        let offset = if is_reported {
             json_positions::find(piece, field)
         } else {
             0
@@ -107,17 +111,22 @@ impl<'a> Text<'a> {
         self.wrong_at((piece, offset), joined(origin, field), why);
     }
 
+    /// Adds all violations of the piece with the path `origin`.
     pub(super) fn all_wrong(&mut self, piece: &str, origin: &str, found: Vec<FieldViolation>) {
-        found
-            .into_iter()
-            .for_each(|it| self.wrong(piece, origin, &it.field, it.description));
+        found.into_iter().for_each(|violation| {
+            self.wrong(piece, origin, &violation.field, violation.description)
+        });
     }
 
-    /// Notes what a reader of JSON said of a piece.
+    /// Adds the error of a JSON reader about a piece.
     pub(super) fn unreadable(&mut self, piece: &str, origin: &str, error: &serde_json::Error) {
         let offset = json_positions::offset_of(piece, error.line().max(1), error.column());
-        let said = error.to_string();
-        let why = said.split(" at line ").next().unwrap_or(&said).to_owned();
+        let message = error.to_string();
+        let why = message
+            .split(" at line ")
+            .next()
+            .unwrap_or(&message)
+            .to_owned();
         let path = if self.complaints.len() < COMPLAINTS_MAX {
             json_positions::path_at(piece, offset)
         } else {
@@ -126,36 +135,39 @@ impl<'a> Text<'a> {
         self.wrong_at((piece, offset), joined(origin, &path), why);
     }
 
-    /// Reads a piece, or notes why it cannot be.
+    /// Parses a piece, or adds a complaint.
     pub(super) fn read<T: Deserialize<'a>>(&mut self, piece: &'a str, origin: &str) -> Option<T> {
         serde_json::from_str(piece)
             .map_err(|error| self.unreadable(piece, origin, &error))
             .ok()
     }
 
-    /// Notes what the engine found wrong, by the paths that it was given.
+    /// Adds violations that the engine found, each at the piece whose path its field begins with.
     pub(super) fn refused(&mut self, found: Vec<FieldViolation>) {
-        for it in found {
+        for violation in found {
             let known = self
                 .origins
                 .iter()
-                .filter(|(origin, _)| it.field.starts_with(origin.as_str()));
+                .filter(|(origin, _)| violation.field.starts_with(origin.as_str()));
             let Some((origin, piece)) = known.max_by_key(|(origin, _)| origin.len()) else {
-                self.wrong(self.whole, "", &it.field, it.description);
+                self.wrong(self.whole, "", &violation.field, violation.description);
                 continue;
             };
             let (origin, piece) = (origin.clone(), *piece);
-            let field = it.field[origin.len()..].trim_start_matches('.').to_owned();
-            self.wrong(piece, &origin, &field, it.description);
+            let field = violation.field[origin.len()..]
+                .trim_start_matches('.')
+                .to_owned();
+            self.wrong(piece, &origin, &field, violation.description);
         }
     }
 
-    /// Where something stands that the engine may find wrong.
-    pub(super) fn stands(&mut self, origin: String, piece: &'a str) {
+    /// Remembers the piece of a path, for violations that the engine finds.
+    pub(super) fn remember(&mut self, origin: String, piece: &'a str) {
         self.origins.insert(origin, piece);
     }
 }
 
+/// The path of a field below a path; either may be empty.
 pub(super) fn joined(origin: &str, field: &str) -> String {
     match (origin, field) {
         ("", field) => field.to_owned(),

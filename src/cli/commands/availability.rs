@@ -1,15 +1,23 @@
 //! Commands of AvailabilityService: hours, overrides, busy time.
+//!
+//! An argument that is left out closes nothing: no hours are the word `closed`, no busy time is
+//! `none`.
 
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{CallError, LimitArgs, Lookup, PagedList, ReadIn, Safety, guarded, safe};
+use super::PagedList;
+use super::options::{LimitArgs, SafetyArgs, ZoneArgs};
+use super::requests::{with_etag, with_safety};
+use crate::cli::client::CallError;
+use crate::cli::lookup::Lookup;
 use crate::cli::words::{NONE, is_alone, weekly, windows};
 
 /// When a calendar is open.
 #[derive(Subcommand, Clone, Debug)]
 pub enum AvailabilityCommand {
-    /// Set the weekly hours of a calendar, and make it if there is none; or its zone alone; or show them
+    /// Set the weekly hours of a calendar, and make it if there is none; or its zone alone; or show
+    /// them
     #[command(
         after_help = "Examples:\n  bookd hours ada mon-fri 09:00-12:00 13:00-17:00 sat 10:00-13:00 --zone Europe/Paris\n  \
                             bookd hours ada --zone Europe/Rome\n  bookd hours ada closed\n  bookd hours ada"
@@ -17,15 +25,15 @@ pub enum AvailabilityCommand {
     Hours {
         /// The calendar
         calendar: String,
-        /// Days and hours in turn, such as `mon-fri 09:00-17:00 sat 10:00-13:00`; `daily` = every day, `closed` = no hours
-        /// at all. Left out, the hours stay as they are
+        /// Days and hours in turn, such as `mon-fri 09:00-17:00 sat 10:00-13:00`; `daily` = every
+        /// day, `closed` = no hours at all. Left out, the hours stay as they are
         hours: Vec<String>,
         /// The calendar's time zone, such as Europe/Paris; its hours stay what the clock shows
         #[arg(long, value_name = "ZONE")]
         zone: Option<String>,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
     /// Set the hours of dates, or give dates back to the weekly hours
     #[command(
@@ -62,13 +70,13 @@ pub enum OverrideAction {
         to: Option<String>,
         /// Whose today is meant; a date is the calendar's own
         #[command(flatten)]
-        read_in: ReadIn,
+        read_in: ZoneArgs,
         /// For people
         #[arg(long, value_name = "TEXT")]
         note: Option<String>,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
     /// Give dates back to the weekly hours
     #[command(after_help = "Example:\n  bookd overrides delete ada 2027-12-24 2027-12-25")]
@@ -80,10 +88,10 @@ pub enum OverrideAction {
         dates: Vec<String>,
         /// Whose today is meant; a date is the calendar's own
         #[command(flatten)]
-        read_in: ReadIn,
+        read_in: ZoneArgs,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
 }
 
@@ -103,7 +111,8 @@ pub enum BusyAction {
         /// All busy periods in the range, START/END each, or `none`: nothing is busy any more
         #[arg(required = true, value_name = "PERIODS|none")]
         periods: Vec<String>,
-        /// Where the range begins: a date, a local time such as 2027-03-01T09:00, or an instant with Z
+        /// Where the range begins: a date, a local time such as 2027-03-01T09:00, or an instant
+        /// with Z
         #[arg(long, value_name = "TIME")]
         from: String,
         /// Where the range ends; a day's name counts from its beginning on
@@ -111,10 +120,10 @@ pub enum BusyAction {
         to: String,
         /// Whose clocks count
         #[command(flatten)]
-        read_in: ReadIn,
+        read_in: ZoneArgs,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
     /// List busy periods
     #[command(
@@ -123,7 +132,8 @@ pub enum BusyAction {
     List {
         /// The calendar
         calendar: String,
-        /// Where the range begins: a date, a local time such as 2027-03-01T09:00, or an instant with Z
+        /// Where the range begins: a date, a local time such as 2027-03-01T09:00, or an instant
+        /// with Z
         #[arg(long, value_name = "TIME", default_value = "today")]
         from: String,
         /// Where the range ends; a day's name counts from its beginning on
@@ -131,7 +141,7 @@ pub enum BusyAction {
         to: String,
         /// Whose clocks count
         #[command(flatten)]
-        read_in: ReadIn,
+        read_in: ZoneArgs,
         /// Only of this source
         #[arg(long, value_name = "SOURCE")]
         source: Option<String>,
@@ -179,10 +189,13 @@ impl AvailabilityCommand {
                 zone,
                 safety,
             } if hours.is_empty() => {
-                // The call replaces the rules whole: those that there are go with it.
+                // The method replaces all rules, so the request repeats the present ones.
                 let present = ask.availability(calendar).await?;
                 let request = json!({ "calendar_id": calendar, "rules": present["rules"], "time_zone": zone });
-                Ok(safe(guarded(request, &present["etag"], safety), safety))
+                Ok(with_safety(
+                    with_etag(request, &present["etag"], safety),
+                    safety,
+                ))
             }
             Self::Hours {
                 calendar,
@@ -191,7 +204,7 @@ impl AvailabilityCommand {
                 safety,
             } => {
                 let rules = weekly(hours).map_err(CallError::Usage)?;
-                Ok(safe(
+                Ok(with_safety(
                     json!({ "calendar_id": calendar, "rules": rules, "time_zone": zone }),
                     safety,
                 ))
@@ -224,7 +237,7 @@ impl OverrideAction {
                     None => (dates.date(date).await?, None),
                 };
                 let put = json!({ "date": date, "to_date": to, "windows": windows, "note": note });
-                Ok(safe(
+                Ok(with_safety(
                     json!({ "calendar_id": calendar, "overrides": [put] }),
                     safety,
                 ))
@@ -240,7 +253,7 @@ impl OverrideAction {
                 for date in dates {
                     named.push(reader.date(date).await?);
                 }
-                Ok(safe(
+                Ok(with_safety(
                     json!({ "calendar_id": calendar, "dates": named }),
                     safety,
                 ))
@@ -294,7 +307,7 @@ impl BusyAction {
                 }
                 request["source"] = json!(source);
                 request["periods"] = json!(read);
-                Ok(safe(request, safety))
+                Ok(with_safety(request, safety))
             }
         }
     }

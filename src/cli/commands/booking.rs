@@ -1,13 +1,22 @@
 //! Commands of BookingService about appointments: book, move, cancel, change, several at once.
+//!
+//! A change of an appointment sends only the fields that are given, under the etag of the
+//! appointment that it was made from.
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::calendars::camel;
-use super::{
-    CallError, CarriedArgs, Ignored, Lookup, New, ReadIn, Safety, TakingPart, Who, claiming,
-    guarded, ignoring, invitee_over, json_of, map_over, on, read, safe,
+use super::options::{
+    AssignmentArgs, CarriedArgs, Clear, IgnoredRuleArgs, InviteeArgs, NewAppointmentArgs,
+    SafetyArgs, ZoneArgs,
 };
+use super::requests::{
+    field_mask, merged_invitee, merged_map, parse_json, read_argument, with_calendars, with_etag,
+    with_ignored_rules, with_new_appointment, with_safety,
+};
+use super::series::SeriesAction;
+use crate::cli::client::CallError;
+use crate::cli::lookup::Lookup;
 use crate::cli::table;
 use crate::cli::words::length;
 
@@ -20,57 +29,13 @@ pub enum BookingCommand {
                             bookd book dr-lee,room-1 monday 09:00 --all --name Grace\n  \
                             bookd book --hold 0190163d-8694-739b-aea5-966c26f8ad91 --name Grace"
     )]
-    Book {
-        /// The calendar, or several with commas and --all or --any
-        #[arg(required_unless_present = "hold", requires = "date")]
-        calendars: Option<String>,
-        /// YYYY-MM-DD, today, tomorrow, or a day such as monday
-        #[arg(requires = "time")]
-        date: Option<String>,
-        /// HH:MM
-        time: Option<String>,
-        /// The hold that becomes the appointment
-        #[arg(long, value_name = "APPOINTMENT")]
-        hold: Option<String>,
-        /// The new appointment's id, a UUID; default one that the server makes
-        #[arg(long, value_name = "UUID")]
-        id: Option<String>,
-        /// What is to be booked
-        #[command(flatten)]
-        new: New,
-    },
+    Book(Box<BookAppointmentArgs>),
     /// Move an appointment: to another time, length or calendar
     #[command(
         after_help = "Examples:\n  bookd move 0190163d-8694-739b-aea5-966c26f8ad91 tomorrow 11:00\n  \
                             bookd move 0190163d-8694-739b-aea5-966c26f8ad91 --to bea"
     )]
-    Move {
-        /// The appointment
-        appointment: String,
-        /// YYYY-MM-DD, today, tomorrow, or a day such as monday
-        #[arg(requires = "time")]
-        date: Option<String>,
-        /// HH:MM
-        time: Option<String>,
-        /// How long from now on, such as 45m
-        #[arg(long, value_name = "LENGTH", value_parser = length)]
-        duration: Option<String>,
-        /// Whose clocks count
-        #[command(flatten)]
-        read_in: ReadIn,
-        /// The calendar that is to take it, or several with commas and --all or --any
-        #[arg(long, value_name = "CALENDARS")]
-        to: Option<String>,
-        /// Several calendars take part
-        #[command(flatten)]
-        taking_part: TakingPart,
-        /// Rules that staff override
-        #[command(flatten)]
-        ignored: Ignored,
-        /// Safety
-        #[command(flatten)]
-        safety: Safety,
-    },
+    Move(Box<MoveAppointmentArgs>),
     /// Call an appointment off
     #[command(
         after_help = "Example:\n  bookd cancel 0190163d-8694-739b-aea5-966c26f8ad91 --reason ill"
@@ -83,9 +48,10 @@ pub enum BookingCommand {
         reason: Option<String>,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
-    /// Change who comes, the note, the location or the metadata; what is not said stays, and so does the time
+    /// Change who comes, the note, the location or the metadata; what is not said stays, and so
+    /// does the time
     #[command(
         after_help = "Examples:\n  bookd update 0190163d-8694-739b-aea5-966c26f8ad91 --phone \"+33 1 23 45\"\n  \
                             bookd update 0190163d-8694-739b-aea5-966c26f8ad91 --clear note --metadata room=7"
@@ -95,7 +61,7 @@ pub enum BookingCommand {
         appointment: String,
         /// Who comes
         #[command(flatten)]
-        who: Who,
+        who: InviteeArgs,
         /// What goes with it
         #[command(flatten)]
         carried: CarriedArgs,
@@ -104,7 +70,7 @@ pub enum BookingCommand {
         clear: Vec<Clear>,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
     /// Say that the invitee did not come, or take that back
     #[command(after_help = "Example:\n  bookd no-show 0190163d-8694-739b-aea5-966c26f8ad91")]
@@ -116,7 +82,7 @@ pub enum BookingCommand {
         undo: bool,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
     /// Say that the appointment took place, or take that back
     #[command(
@@ -130,7 +96,7 @@ pub enum BookingCommand {
         undo: bool,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
     /// Book or cancel appointments that repeat
     #[command(
@@ -144,13 +110,15 @@ pub enum BookingCommand {
                             bookd batch batch.json"
     )]
     Batch {
-        /// A list of requests as BookAppointment takes them, or {"requests": [...]}; `-` reads standard input
+        /// A list of requests as BookAppointment takes them, or {"requests": [...]}; `-` reads
+        /// standard input
         file: String,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
-    /// Remove a person's data from all appointments with an address, or from one appointment; it fails where there is none
+    /// Remove a person's data from all appointments with an address, or from one appointment; it
+    /// fails where there is none
     #[command(after_help = "Example:\n  bookd redact grace@example.com --dry-run")]
     Redact {
         /// The person's e-mail address
@@ -164,157 +132,72 @@ pub enum BookingCommand {
         appointment: Option<String>,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
 }
 
-/// What of an appointment can be emptied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Clear {
-    /// The note
-    Note,
-    /// All keys and values
-    Metadata,
-    /// The location
-    Location,
-}
-
-/// How often a series repeats.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Every {
-    /// Day by day
-    Daily,
-    /// Week by week
-    Weekly,
-    /// Month by month, on the same day of the month
-    Monthly,
-}
-
-/// What can be done with a series.
-#[derive(Subcommand, Clone, Debug)]
-pub enum SeriesAction {
-    /// Book a series in wall time, all or nothing unless --allow-partial
-    #[command(
-        after_help = "Example:\n  bookd series book ada monday 09:00 --every weekly --count 10 --name Grace"
-    )]
-    Book(Box<SeriesBook>),
-    /// Call off one occurrence, it and those after it, or all that have not begun
-    #[command(
-        after_help = "Examples:\n  bookd series cancel --appointment 0190163d-8694-739b-aea5-966c26f8ad91 --scope following\n  \
-                            bookd series cancel --series 0190163d-8694-739b-aea5-966c26f8ad91 --scope all"
-    )]
-    Cancel {
-        /// Which series
-        #[arg(long, value_name = "SERIES", required_unless_present = "appointment")]
-        series: Option<String>,
-        /// Which occurrence
-        #[arg(long, value_name = "APPOINTMENT")]
-        appointment: Option<String>,
-        /// Which occurrences; always to be said
-        #[arg(long, value_name = "one|following|all")]
-        scope: Scope,
-        /// Why
-        #[arg(long, value_name = "TEXT")]
-        reason: Option<String>,
-        /// Safety
-        #[command(flatten)]
-        safety: Safety,
-    },
-}
-
-/// Which occurrences of a series are called off.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Scope {
-    /// The one that --appointment names
-    One,
-    /// That one and those after it
-    Following,
-    /// All that have not begun
-    All,
-}
-
-impl Scope {
-    fn in_request(self) -> &'static str {
-        match self {
-            Self::One => "SERIES_SCOPE_ONE",
-            Self::Following => "SERIES_SCOPE_FOLLOWING",
-            Self::All => "SERIES_SCOPE_ALL",
-        }
-    }
-}
-
-/// A series, field by field.
-#[derive(clap::Args, Clone, Debug)]
-pub struct SeriesBook {
+/// An appointment to book: of a time, or of a hold.
+#[derive(Args, Clone, Debug)]
+pub struct BookAppointmentArgs {
     /// The calendar, or several with commas and --all or --any
-    calendars: String,
-    /// The first date: YYYY-MM-DD, today, tomorrow, or a day such as monday
-    date: String,
+    #[arg(required_unless_present = "hold", requires = "date")]
+    calendars: Option<String>,
+    /// YYYY-MM-DD, today, tomorrow, or a day such as monday
+    #[arg(requires = "time")]
+    date: Option<String>,
     /// HH:MM
-    time: String,
-    /// How often
-    #[arg(long, value_name = "FREQUENCY")]
-    every: Every,
-    /// Every so many days, weeks or months
-    #[arg(long, value_name = "NUMBER")]
-    interval: Option<u32>,
-    /// How many occurrences
-    #[arg(
-        long,
-        value_name = "NUMBER",
-        required_unless_present = "until",
-        conflicts_with = "until"
-    )]
-    count: Option<u32>,
-    /// The last date; a day's name counts from the first date on
-    #[arg(long, value_name = "DATE")]
-    until: Option<String>,
-    /// Book the occurrences that can be, and leave the others out
-    #[arg(long)]
-    allow_partial: bool,
+    time: Option<String>,
+    /// The hold that becomes the appointment
+    #[arg(long, value_name = "APPOINTMENT")]
+    hold: Option<String>,
+    /// The new appointment's id, a UUID; default one that the server makes
+    #[arg(long, value_name = "UUID")]
+    id: Option<String>,
     /// What is to be booked
     #[command(flatten)]
-    new: New,
+    new: NewAppointmentArgs,
 }
 
-impl SeriesBook {
-    async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
-        let dates = self.new.what.read_in.dates(ask, Some(&self.calendars));
-        let taking_part = on(json!({}), &self.calendars, &self.new.what.taking_part)?;
-        let (date, until) = match &self.until {
-            Some(until) => dates
-                .series(&self.date, &self.time, until)
-                .await
-                .map(|(first, last)| (first, Some(last)))?,
-            None => (dates.date(&self.date).await?, None),
-        };
-        let frequency = match self.every {
-            Every::Daily => "FREQUENCY_DAILY",
-            Every::Weekly => "FREQUENCY_WEEKLY",
-            Every::Monthly => "FREQUENCY_MONTHLY",
-        };
-        let mut request = taking_part;
-        request["local_start"] = json!(dates.local_start(&date, &self.time).await?);
-        request["frequency"] = json!(frequency);
-        request["interval"] = json!(self.interval);
-        request["count"] = json!(self.count);
-        request["until"] = json!(until);
-        request["allow_partial"] = json!(self.allow_partial);
-        Ok(claiming(request, &self.new))
-    }
+/// Where an appointment moves to.
+#[derive(Args, Clone, Debug)]
+pub struct MoveAppointmentArgs {
+    /// The appointment
+    appointment: String,
+    /// YYYY-MM-DD, today, tomorrow, or a day such as monday
+    #[arg(requires = "time")]
+    date: Option<String>,
+    /// HH:MM
+    time: Option<String>,
+    /// How long from now on, such as 45m
+    #[arg(long, value_name = "LENGTH", value_parser = length)]
+    duration: Option<String>,
+    /// Whose clocks count
+    #[command(flatten)]
+    read_in: ZoneArgs,
+    /// The calendar that is to take it, or several with commas and --all or --any
+    #[arg(long, value_name = "CALENDARS")]
+    to: Option<String>,
+    /// Several calendars take part
+    #[command(flatten)]
+    taking_part: AssignmentArgs,
+    /// Rules that staff override
+    #[command(flatten)]
+    ignored: IgnoredRuleArgs,
+    /// Safety
+    #[command(flatten)]
+    safety: SafetyArgs,
 }
 
 impl BookingCommand {
     pub(super) fn method(&self) -> &'static str {
         match self {
-            Self::Book { .. } => "BookAppointment",
-            Self::Move { .. } => "RescheduleAppointment",
+            Self::Book(_) => "BookAppointment",
+            Self::Move(_) => "RescheduleAppointment",
             Self::Cancel { .. } => "CancelAppointment",
             Self::Update { .. } => "UpdateAppointment",
             Self::NoShow { .. } => "MarkNoShow",
             Self::Complete { .. } => "CompleteAppointment",
-            Self::Series(SeriesAction::Book(_)) => "BookSeries",
-            Self::Series(SeriesAction::Cancel { .. }) => "CancelSeries",
+            Self::Series(action) => action.method(),
             Self::Batch { .. } => "BatchBook",
             Self::Redact { .. } => "RedactInvitee",
         }
@@ -327,56 +210,32 @@ impl BookingCommand {
                 appointment,
                 safety,
             } => {
-                let whom = email.as_ref().or(appointment.as_ref());
-                redacted(answer, whom.map_or("", String::as_str), safety.dry_run)
+                let subject = email.as_ref().or(appointment.as_ref());
+                redaction_text(answer, subject.map_or("", String::as_str), safety.dry_run)
             }
             _ => Ok(table::show(self.method(), self.zone(), answer)),
         }
     }
 
-    /// The zone that was named for its time, if one was.
+    /// The zone that `--zone` names for the time of the appointment.
     fn zone(&self) -> Option<&str> {
         match self {
-            Self::Book { new, .. } => new.zone(),
-            Self::Series(SeriesAction::Book(book)) => book.new.zone(),
-            Self::Move { read_in, .. } => read_in.zone.as_deref(),
+            Self::Book(book) => book.new.zone(),
+            Self::Series(action) => action.zone(),
+            Self::Move(moving) => moving.read_in.zone.as_deref(),
             _ => None,
         }
     }
 
     pub(super) async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
-            Self::Book {
-                calendars,
-                date,
-                time,
-                hold,
-                id,
-                new,
-            } => {
-                let mut request = json!({ "hold_id": hold, "appointment_id": id });
-                if let (Some(calendars), Some(date), Some(time)) = (calendars, date, time) {
-                    request = on(request, calendars, &new.what.taking_part)?;
-                    request["local_start"] = json!(
-                        new.what
-                            .read_in
-                            .dates(ask, Some(calendars))
-                            .local_start(date, time)
-                            .await?
-                    );
-                }
-                let mut request = claiming(request, new);
-                if let Some(hold) = hold {
-                    request["invitee"] = invitee_over(ask, hold, &new.who).await?;
-                }
-                Ok(request)
-            }
-            Self::Move { .. } => self.moving(ask).await,
+            Self::Book(book) => book.request(ask).await,
+            Self::Move(moving) => moving.request(ask).await,
             Self::Cancel {
                 appointment,
                 reason,
                 safety,
-            } => Ok(safe(
+            } => Ok(with_safety(
                 json!({ "appointment_id": appointment, "reason": reason }),
                 safety,
             )),
@@ -388,8 +247,11 @@ impl BookingCommand {
                 safety,
             } => {
                 let present = ask.appointment(appointment).await?;
-                let request = updated(&present, who, carried, clear)?;
-                Ok(safe(guarded(request, &present["etag"], safety), safety))
+                let request = update_request(&present, who, carried, clear)?;
+                Ok(with_safety(
+                    with_etag(request, &present["etag"], safety),
+                    safety,
+                ))
             }
             Self::NoShow {
                 appointment,
@@ -400,93 +262,95 @@ impl BookingCommand {
                 appointment,
                 undo,
                 safety,
-            } => Ok(safe(
+            } => Ok(with_safety(
                 json!({ "appointment_id": appointment, "undo": undo }),
                 safety,
             )),
-            Self::Series(SeriesAction::Book(book)) => book.request(ask).await,
-            Self::Series(SeriesAction::Cancel {
-                series,
-                appointment,
-                scope,
-                reason,
+            Self::Series(action) => action.request(ask).await,
+            Self::Batch { file, safety } => Ok(with_safety(
+                json!({ "requests": requests_of(file)? }),
                 safety,
-            }) => {
-                let scope = scope.in_request();
-                let request = json!({ "series_id": series, "appointment_id": appointment, "scope": scope, "reason": reason });
-                Ok(safe(request, safety))
-            }
-            Self::Batch { file, safety } => {
-                let text = match file.as_str() {
-                    "-" => read("-")?,
-                    file => std::fs::read_to_string(file).map_err(|error| {
-                        CallError::Usage(format!("{file} cannot be read: {error}"))
-                    })?,
-                };
-                let said = json_of(file, &text)?;
-                let requests = if said.is_array() {
-                    said
-                } else {
-                    said["requests"].clone()
-                };
-                Ok(safe(json!({ "requests": requests }), safety))
-            }
+            )),
             Self::Redact {
                 email,
                 appointment,
                 safety,
-            } => Ok(safe(
+            } => Ok(with_safety(
                 json!({ "invitee_email": email, "appointment_id": appointment }),
                 safety,
             )),
         }
     }
+}
 
-    async fn moving(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
-        let Self::Move {
-            appointment,
-            date,
-            time,
-            duration,
-            read_in,
-            to,
-            taking_part,
-            ignored,
-            safety,
-        } = self
-        else {
-            return Err(CallError::Usage("only `move` moves".to_owned()));
-        };
-        let mut request = json!({ "appointment_id": appointment, "duration": duration, "time_zone": read_in.zone });
-        if let (Some(date), Some(time)) = (date, time) {
-            let calendars = match (to, &read_in.zone) {
+impl BookAppointmentArgs {
+    async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
+        let mut request = json!({ "hold_id": self.hold, "appointment_id": self.id });
+        if let (Some(calendars), Some(date), Some(time)) = (&self.calendars, &self.date, &self.time)
+        {
+            request = with_calendars(request, calendars, &self.new.what.taking_part)?;
+            let dates = self.new.what.read_in.dates(ask, Some(calendars));
+            request["local_start"] = json!(dates.local_start(date, time).await?);
+        }
+        let mut request = with_new_appointment(request, &self.new);
+        if let Some(hold) = &self.hold {
+            request["invitee"] = merged_invitee(ask, hold, &self.new.who).await?;
+        }
+        Ok(request)
+    }
+}
+
+impl MoveAppointmentArgs {
+    async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
+        let mut request = json!({
+            "appointment_id": self.appointment,
+            "duration": self.duration,
+            "time_zone": self.read_in.zone,
+        });
+        if let (Some(date), Some(time)) = (&self.date, &self.time) {
+            let calendars = match (&self.to, &self.read_in.zone) {
                 (Some(to), _) => to.clone(),
-                (None, None) => ask.calendar_of(appointment).await?,
+                (None, None) => ask.calendar_of(&self.appointment).await?,
                 (None, Some(_)) => String::new(),
             };
-            request["local_start"] = json!(
-                read_in
-                    .dates(ask, Some(&calendars))
-                    .local_start(date, time)
-                    .await?
-            );
+            let dates = self.read_in.dates(ask, Some(&calendars));
+            request["local_start"] = json!(dates.local_start(date, time).await?);
         }
-        if let Some(to) = to {
-            request = on(request, to, taking_part)?;
+        if let Some(to) = &self.to {
+            request = with_calendars(request, to, &self.taking_part)?;
             // A move has no short form for one calendar.
             if let Some(one) = request
                 .as_object_mut()
-                .and_then(|it| it.remove("calendar_id"))
+                .and_then(|fields| fields.remove("calendar_id"))
             {
                 request["calendar_ids"] = json!([one]);
             }
         }
-        Ok(safe(ignoring(request, ignored), safety))
+        Ok(with_safety(
+            with_ignored_rules(request, &self.ignored),
+            &self.safety,
+        ))
     }
 }
 
-/// How many appointments were redacted. None is no success: the address may be misspelt, and the data still be there.
-fn redacted(answer: &Value, whom: &str, is_dry_run: bool) -> Result<String, CallError> {
+/// The requests of a batch: the list in a file, or on standard input where the file is `-`.
+fn requests_of(file: &str) -> Result<Value, CallError> {
+    let text = match file {
+        "-" => read_argument("-")?,
+        file => std::fs::read_to_string(file)
+            .map_err(|error| CallError::Usage(format!("{file} cannot be read: {error}")))?,
+    };
+    let batch = parse_json(file, &text)?;
+    Ok(if batch.is_array() {
+        batch
+    } else {
+        batch["requests"].clone()
+    })
+}
+
+/// How many appointments were redacted. Zero is an error, because the address may be misspelt and
+/// the data still be stored.
+fn redaction_text(answer: &Value, subject: &str, is_dry_run: bool) -> Result<String, CallError> {
     let count = answer["appointments_redacted"].as_u64().unwrap_or(0);
     let things = if count == 1 {
         "appointment"
@@ -498,34 +362,35 @@ fn redacted(answer: &Value, whom: &str, is_dry_run: bool) -> Result<String, Call
     } else {
         "redacted"
     };
-    let more = match answer["more"] == Value::Bool(true) {
-        true => "; there may be more, run it again (under another --request-id)",
-        false => "",
+    let more = if answer["more"] == Value::Bool(true) {
+        "; there may be more, run it again (under another --request-id)"
+    } else {
+        ""
     };
     match count {
         0 => Err(CallError::Nothing(format!(
-            "nothing was found for {whom}; nothing was redacted"
+            "nothing was found for {subject}; nothing was redacted"
         ))),
         count => Ok(format!("{count} {things} {done}{more}")),
     }
 }
 
-/// What is said, over the appointment that there is.
-fn updated(
+/// The request that changes the given fields of the present appointment.
+fn update_request(
     present: &Value,
-    who: &Who,
+    who: &InviteeArgs,
     carried: &CarriedArgs,
     clear: &[Clear],
 ) -> Result<Value, CallError> {
     let mut request = json!({ "appointment_id": present["appointment_id"] });
     let mut mask = Vec::new();
-    if who.is_said() {
+    if who.is_given() {
         request["invitee"] = who.over(&present["invitee"]);
         mask.push("invitee".to_owned());
     }
-    for (name, said, cleared) in carried.texts() {
-        if said.is_some() || clear.contains(&cleared) {
-            request[name] = json!(said);
+    for (name, text, cleared) in carried.texts() {
+        if text.is_some() || clear.contains(&cleared) {
+            request[name] = json!(text);
             mask.push(name.to_owned());
         }
     }
@@ -536,7 +401,7 @@ fn updated(
         } else {
             &present["metadata"]
         };
-        request["metadata"] = map_over(kept, &carried.metadata);
+        request["metadata"] = merged_map(kept, &carried.metadata);
         mask.push("metadata".to_owned());
     }
     if mask.is_empty() {
@@ -544,6 +409,6 @@ fn updated(
             "say what to change, such as --note or --phone".to_owned(),
         ));
     }
-    request["update_mask"] = json!(camel(&mask));
+    request["update_mask"] = json!(field_mask(&mask));
     Ok(request)
 }

@@ -1,9 +1,12 @@
-//! Commands of BookingService about what is not an appointment yet: holds, and requests that wait for approval.
+//! Commands of BookingService about holds, and about requests that wait for approval.
 
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{CallError, Lookup, New, Safety, Who, claiming, invitee_over, on, safe};
+use super::options::{InviteeArgs, NewAppointmentArgs, SafetyArgs};
+use super::requests::{merged_invitee, with_calendars, with_new_appointment, with_safety};
+use crate::cli::client::CallError;
+use crate::cli::lookup::Lookup;
 use crate::cli::words::length;
 
 /// Holds and requests.
@@ -26,7 +29,7 @@ pub enum HoldCommand {
         id: Option<String>,
         /// What is to be held
         #[command(flatten)]
-        new: New,
+        new: NewAppointmentArgs,
     },
     /// Make a hold last longer, from now on
     #[command(
@@ -40,7 +43,7 @@ pub enum HoldCommand {
         ttl: String,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
     /// Let a hold go
     #[command(after_help = "Example:\n  bookd release 0190163d-8694-739b-aea5-966c26f8ad91")]
@@ -49,7 +52,7 @@ pub enum HoldCommand {
         appointment: String,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
     /// Turn a hold into an appointment
     #[command(
@@ -60,10 +63,10 @@ pub enum HoldCommand {
         appointment: String,
         /// Who books; what is not said stays as the hold has it
         #[command(flatten)]
-        who: Who,
+        who: InviteeArgs,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
     /// Approve a request
     #[command(after_help = "Example:\n  bookd approve 0190163d-8694-739b-aea5-966c26f8ad91")]
@@ -72,7 +75,7 @@ pub enum HoldCommand {
         appointment: String,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
     /// Decline a request
     #[command(
@@ -86,12 +89,12 @@ pub enum HoldCommand {
         reason: Option<String>,
         /// Safety
         #[command(flatten)]
-        safety: Safety,
+        safety: SafetyArgs,
     },
 }
 
 impl HoldCommand {
-    /// The zone that was named for the time, if one was.
+    /// The zone that `--zone` names for the time of the appointment.
     pub(super) fn zone(&self) -> Option<&str> {
         let Self::Hold { new, .. } = self else {
             return None;
@@ -121,7 +124,7 @@ impl HoldCommand {
                 new,
             } => {
                 let request = json!({ "ttl": ttl, "appointment_id": id });
-                let mut request = on(request, calendars, &new.what.taking_part)?;
+                let mut request = with_calendars(request, calendars, &new.what.taking_part)?;
                 request["local_start"] = json!(
                     new.what
                         .read_in
@@ -129,13 +132,13 @@ impl HoldCommand {
                         .local_start(date, time)
                         .await?
                 );
-                Ok(claiming(request, new))
+                Ok(with_new_appointment(request, new))
             }
             Self::Extend {
                 appointment,
                 ttl,
                 safety,
-            } => Ok(safe(
+            } => Ok(with_safety(
                 json!({ "appointment_id": appointment, "ttl": ttl }),
                 safety,
             )),
@@ -146,14 +149,17 @@ impl HoldCommand {
             | Self::Approve {
                 appointment,
                 safety,
-            } => Ok(safe(json!({ "appointment_id": appointment }), safety)),
+            } => Ok(with_safety(
+                json!({ "appointment_id": appointment }),
+                safety,
+            )),
             Self::Confirm {
                 appointment,
                 who,
                 safety,
             } => {
-                let invitee = invitee_over(ask, appointment, who).await?;
-                Ok(safe(
+                let invitee = merged_invitee(ask, appointment, who).await?;
+                Ok(with_safety(
                     json!({ "appointment_id": appointment, "invitee": invitee }),
                     safety,
                 ))
@@ -162,7 +168,7 @@ impl HoldCommand {
                 appointment,
                 reason,
                 safety,
-            } => Ok(safe(
+            } => Ok(with_safety(
                 json!({ "appointment_id": appointment, "reason": reason }),
                 safety,
             )),

@@ -1,9 +1,12 @@
-//! Commands of ListService and ServerInfoService: what there is, what happened, what the server is.
+//! Commands of ListService and ServerInfoService: appointments, changes, zone drift, the server.
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{CallError, LimitArgs, Lookup, PagedList, ReadIn};
+use super::PagedList;
+use super::options::{LimitArgs, ZoneArgs};
+use crate::cli::client::CallError;
+use crate::cli::lookup::Lookup;
 use crate::cli::words::enumerated;
 
 /// What there is.
@@ -15,45 +18,13 @@ pub enum ListCommand {
         /// The appointment
         appointment: String,
     },
-    /// List appointments of a calendar, an invitee, a series or a confirmation code; upcoming ones unless told otherwise
+    /// List appointments of a calendar, an invitee, a series or a confirmation code; upcoming ones
+    /// unless told otherwise
     #[command(
         after_help = "Examples:\n  bookd list ada\n  bookd list ada --from 2027-03-01 --to 2027-04-01 --state cancelled,no-show\n  \
                             bookd list --code 7K3M-Q9XT"
     )]
-    List {
-        /// The calendar
-        calendar: Option<String>,
-        /// Of this invitee
-        #[arg(long, value_name = "ADDRESS")]
-        email: Option<String>,
-        /// With this confirmation code
-        #[arg(long, value_name = "CODE")]
-        code: Option<String>,
-        /// Of this series
-        #[arg(long, value_name = "SERIES")]
-        series: Option<String>,
-        /// Of this appointment type
-        #[arg(long = "type", value_name = "TYPE")]
-        appointment_type: Option<String>,
-        /// In these states, with commas: held, pending, confirmed, cancelled, declined, expired, no-show, completed
-        #[arg(long, value_name = "STATES", value_delimiter = ',')]
-        state: Vec<String>,
-        /// Ending after this: a date, a local time such as 2027-03-01T09:00, or an instant with Z; default now
-        #[arg(long, value_name = "TIME")]
-        from: Option<String>,
-        /// Starting before this; a day's name counts from where the range begins on
-        #[arg(long, value_name = "TIME")]
-        to: Option<String>,
-        /// Whose clocks count
-        #[command(flatten)]
-        read_in: ReadIn,
-        /// In which order
-        #[arg(long, value_name = "ORDER", default_value = "earliest")]
-        order: Order,
-        /// How many
-        #[command(flatten)]
-        limit: LimitArgs,
-    },
+    List(Box<ListAppointmentsArgs>),
     /// List what happened to a calendar or an appointment, newest first
     #[command(
         after_help = "Examples:\n  bookd changes ada --limit 20\n  bookd changes 0190163d-8694-739b-aea5-966c26f8ad91"
@@ -79,9 +50,48 @@ pub enum ListCommand {
     Info,
 }
 
+/// Which appointments are listed, and in which order.
+#[derive(Args, Clone, Debug)]
+pub struct ListAppointmentsArgs {
+    /// The calendar
+    calendar: Option<String>,
+    /// Of this invitee
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<String>,
+    /// With this confirmation code
+    #[arg(long, value_name = "CODE")]
+    code: Option<String>,
+    /// Of this series
+    #[arg(long, value_name = "SERIES")]
+    series: Option<String>,
+    /// Of this appointment type
+    #[arg(long = "type", value_name = "TYPE")]
+    appointment_type: Option<String>,
+    /// In these states, with commas: held, pending, confirmed, cancelled, declined, expired,
+    /// no-show, completed
+    #[arg(long, value_name = "STATES", value_delimiter = ',')]
+    state: Vec<String>,
+    /// Ending after this: a date, a local time such as 2027-03-01T09:00, or an instant with Z;
+    /// default now
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Starting before this; a day's name counts from where the range begins on
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// Whose clocks count
+    #[command(flatten)]
+    read_in: ZoneArgs,
+    /// In which order
+    #[arg(long, value_name = "ORDER", default_value = "earliest")]
+    order: Order,
+    /// How many
+    #[command(flatten)]
+    limit: LimitArgs,
+}
+
 /// In which order appointments are listed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Order {
+pub(super) enum Order {
     /// By start
     Earliest,
     /// By start, the last one first
@@ -92,7 +102,7 @@ impl ListCommand {
     pub(super) fn method(&self) -> &'static str {
         match self {
             Self::Show { .. } => "GetAppointment",
-            Self::List { .. } => "ListAppointments",
+            Self::List(_) => "ListAppointments",
             Self::Changes { .. } => "ListChanges",
             Self::ZoneDrift { .. } => "ListZoneDrift",
             Self::Info => "GetServerInfo",
@@ -101,9 +111,9 @@ impl ListCommand {
 
     pub(super) fn pages(&self) -> Option<PagedList> {
         match self {
-            Self::List { limit, .. } => Some(PagedList {
+            Self::List(list) => Some(PagedList {
                 field: "appointments",
-                limit: limit.limit,
+                limit: list.limit.limit,
             }),
             Self::Changes { limit, .. } => Some(PagedList {
                 field: "changes",
@@ -120,7 +130,7 @@ impl ListCommand {
     pub(super) async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
             Self::Show { appointment } => Ok(json!({ "appointment_id": appointment })),
-            Self::List { .. } => self.list(ask).await,
+            Self::List(list) => list.request(ask).await,
             Self::Changes { subject, .. } if uuid::Uuid::try_parse(subject).is_ok() => {
                 Ok(json!({ "appointment_id": subject }))
             }
@@ -129,40 +139,29 @@ impl ListCommand {
             Self::Info => Ok(json!({})),
         }
     }
+}
 
-    async fn list(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
-        let Self::List {
-            calendar,
-            email,
-            code,
-            series,
-            appointment_type,
-            state,
-            from,
-            to,
-            read_in,
-            order,
-            ..
-        } = self
-        else {
-            return Err(CallError::Usage("only `list` lists".to_owned()));
-        };
-        let states: Vec<String> = state
+impl ListAppointmentsArgs {
+    async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
+        let states: Vec<String> = self
+            .state
             .iter()
-            .map(|it| enumerated("APPOINTMENT_STATE", it))
+            .map(|state| enumerated("APPOINTMENT_STATE", state))
             .collect();
-        let dates = read_in.dates(ask, calendar.as_deref());
-        let [start_time, end_time] = dates.range(from.as_deref(), to.as_deref()).await?;
+        let dates = self.read_in.dates(ask, self.calendar.as_deref());
+        let [start_time, end_time] = dates
+            .range(self.from.as_deref(), self.to.as_deref())
+            .await?;
         Ok(json!({
-            "calendar_id": calendar,
-            "invitee_email": email,
-            "confirmation_code": code,
-            "series_id": series,
-            "appointment_type_id": appointment_type,
+            "calendar_id": self.calendar,
+            "invitee_email": self.email,
+            "confirmation_code": self.code,
+            "series_id": self.series,
+            "appointment_type_id": self.appointment_type,
             "states": states,
             "start_time": start_time,
             "end_time": end_time,
-            "order_by": match order {
+            "order_by": match self.order {
                 Order::Earliest => Value::Null,
                 Order::Latest => json!("start_time desc"),
             },

@@ -1,9 +1,13 @@
-//! Commands of SlotsService: what is free, and why not.
+//! Commands of SlotsService: free slots, the reasons against a time, free and busy time.
 
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{BookingArgs, CallError, LimitArgs, Lookup, PagedList, ReadIn, asked, first, on};
+use super::PagedList;
+use super::options::{BookingArgs, LimitArgs, ZoneArgs, first_calendar};
+use super::requests::{with_booking, with_calendars};
+use crate::cli::client::CallError;
+use crate::cli::lookup::Lookup;
 
 /// What is free.
 #[derive(Subcommand, Clone, Debug)]
@@ -18,8 +22,8 @@ pub enum SlotsCommand {
         calendars: String,
         /// YYYY-MM-DD, today, tomorrow, or a day such as monday
         date: String,
-        /// Up to here instead of the one date: a last date or a day's name, counted from the first date on, which is
-        /// included; a local time or an instant with Z, which is not
+        /// Up to here instead of the one date: a last date or a day's name, counted from the first
+        /// date on, which is included; a local time or an instant with Z, which is not
         #[arg(long, value_name = "TIME")]
         to: Option<String>,
         /// As if this appointment were not there: for moving it
@@ -53,7 +57,8 @@ pub enum SlotsCommand {
     FreeBusy {
         /// The calendar, or several with commas
         calendars: String,
-        /// Where the range begins: a date, a local time such as 2027-03-01T09:00, or an instant with Z
+        /// Where the range begins: a date, a local time such as 2027-03-01T09:00, or an instant
+        /// with Z
         #[arg(long, value_name = "TIME", default_value = "today")]
         from: String,
         /// Where the range ends; a day's name counts from its beginning on
@@ -61,7 +66,7 @@ pub enum SlotsCommand {
         to: String,
         /// Whose clocks count
         #[command(flatten)]
-        read_in: ReadIn,
+        read_in: ZoneArgs,
     },
 }
 
@@ -95,12 +100,12 @@ impl SlotsCommand {
                 ..
             } => {
                 let dates = what.read_in.dates(ask, Some(calendars));
-                let request = on(
+                let request = with_calendars(
                     json!({ "ignore_appointment_id": moving }),
                     calendars,
                     &what.taking_part,
                 )?;
-                let mut request = asked(request, what);
+                let mut request = with_booking(request, what);
                 match to {
                     None => request["date"] = json!(dates.date(date).await?),
                     Some(to) => {
@@ -108,8 +113,9 @@ impl SlotsCommand {
                     }
                 }
                 if what.read_in.zone.is_none() {
-                    // Without a zone the server shows instants alone; the calendar's own is asked for by its name.
-                    request["time_zone"] = json!(ask.zone_of(first(calendars)).await?);
+                    // Without a zone the server answers no local times, so the request names the
+                    // calendar's.
+                    request["time_zone"] = json!(ask.zone_of(first_calendar(calendars)).await?);
                 }
                 Ok(request)
             }
@@ -120,12 +126,12 @@ impl SlotsCommand {
                 moving,
                 what,
             } => {
-                let request = on(
+                let request = with_calendars(
                     json!({ "ignore_appointment_id": moving }),
                     calendars,
                     &what.taking_part,
                 )?;
-                let mut request = asked(request, what);
+                let mut request = with_booking(request, what);
                 request["local_start"] = json!(
                     what.read_in
                         .dates(ask, Some(calendars))

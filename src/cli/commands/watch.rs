@@ -1,9 +1,11 @@
-//! What happens: `bookd watch` and `bookd watch-slots`, as they are said and what they ask for.
+//! Commands that follow a stream: the arguments of `bookd watch` and `bookd watch-slots`, and their
+//! requests. `cli::watch` prints the messages.
 
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{BookingArgs, asked, first, on};
+use super::options::{BookingArgs, first_calendar};
+use super::requests::{with_booking, with_calendars};
 use crate::cli::client::CallError;
 use crate::cli::lookup::Lookup;
 
@@ -46,13 +48,13 @@ pub enum WatchCommand {
 }
 
 impl WatchCommand {
-    /// After how many messages it has seen enough.
+    /// After how many messages the command ends.
     pub fn count(&self) -> usize {
         let (Self::Watch { count, .. } | Self::WatchSlots { count, .. }) = self;
         count.unwrap_or(usize::MAX)
     }
 
-    /// The method that it calls.
+    /// The name of the method.
     pub fn method(&self) -> &'static str {
         match self {
             Self::Watch { .. } => "WatchAppointments",
@@ -76,11 +78,15 @@ impl WatchCommand {
                 what,
                 ..
             } => {
-                let mut request = asked(on(json!({}), calendars, &what.taking_part)?, what);
+                let mut request = with_booking(
+                    with_calendars(json!({}), calendars, &what.taking_part)?,
+                    what,
+                );
                 request["date"] = json!(what.read_in.dates(ask, Some(calendars)).date(date).await?);
                 if what.read_in.zone.is_none() {
-                    // Without a zone the server shows instants alone; the calendar's own is asked for by its name.
-                    request["time_zone"] = json!(ask.zone_of(first(calendars)).await?);
+                    // Without a zone the server answers no local times, so the request names the
+                    // calendar's.
+                    request["time_zone"] = json!(ask.zone_of(first_calendar(calendars)).await?);
                 }
                 Ok(request)
             }
