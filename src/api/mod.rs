@@ -1,6 +1,6 @@
 //! gRPC: parse, call, render.
 //!
-//! Knows protobuf and the engine. Every service reads all fields before anything is asked, and `convert/status.rs`
+//! Knows protobuf and the engine. Every service reads all fields before anything is asked, and `convert/status`
 //! alone decides what an error looks like.
 
 pub mod context;
