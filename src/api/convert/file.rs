@@ -21,9 +21,10 @@ use bookd_core::time::interval::Interval;
 use bookd_core::time::zone::Zone;
 use bookd_core::time::{Instant, MINUTE, Minutes};
 
-use crate::api::convert::parse::{Fields, clock_minutes};
+use crate::api::convert::parse::Fields;
 use crate::api::convert::parse_calendar::{appointment_type, patch_of, put_override};
 use crate::api::convert::parse_person::carried;
+use crate::api::convert::parse_time::clock_minutes;
 use crate::api::convert::render;
 
 /// A calendar as a file holds it, without its appointments.
@@ -54,24 +55,30 @@ pub fn imported_calendar(
     origin: &str,
 ) -> Result<ImportedCalendar, FileViolations> {
     let mut fields = Fields::default();
-    let it = &file.calendar;
-    let id = fields.calendar_id("calendar_id", &it.calendar_id);
-    let profile = profile(zones, file, &mut fields);
-    let types = types(file, &mut fields);
-    let busy = busy(file, &mut fields);
-    let read = || {
-        let (types, deleted_types) = types?;
-        Some(ImportedCalendar {
-            calendar: id?,
-            profile: profile?,
-            types,
-            deleted_types,
-            busy: busy?,
-            appointments: Vec::new(),
-            origin: origin.to_owned(),
-        })
-    };
-    fields.finish_with(read())
+    let calendar = calendar(zones, file, origin, &mut fields);
+    fields.finish_with(calendar)
+}
+
+fn calendar(
+    zones: &Zones,
+    file: &CalendarFile,
+    origin: &str,
+    fields: &mut Fields,
+) -> Option<ImportedCalendar> {
+    let id = fields.calendar_id("calendar_id", &file.calendar.calendar_id);
+    let profile = profile(zones, file, fields);
+    let types = types(file, fields);
+    let busy = busy(file, fields);
+    let (types, deleted_types) = types?;
+    Some(ImportedCalendar {
+        calendar: id?,
+        profile: profile?,
+        types,
+        deleted_types,
+        busy: busy?,
+        appointments: Vec::new(),
+        origin: origin.to_owned(),
+    })
 }
 
 fn profile(zones: &Zones, file: &CalendarFile, fields: &mut Fields) -> Option<Profile> {
@@ -207,37 +214,36 @@ fn busy(file: &CalendarFile, fields: &mut Fields) -> Option<Vec<(String, Vec<Int
     )
 }
 
-/// Reads an appointment of this calendar; `made` is its id where the file gives none.
+/// Reads an appointment of this calendar; `made` is its id where the file gives none, `origin` where it
+/// stands in the file.
 pub fn imported_appointment(
     zones: &Zones,
     calendar: (&CalendarId, &Arc<Zone>),
     it: &pb::Appointment,
     (made, origin): (AppointmentId, &str),
 ) -> Result<ImportedAppointment, FileViolations> {
-    let (calendar, zone) = calendar;
     let mut fields = Fields::default();
+    let appointment = appointment(zones, calendar, it, (made, origin), &mut fields);
+    fields.finish_with(appointment)
+}
+
+fn appointment(
+    zones: &Zones,
+    (calendar, zone): (&CalendarId, &Arc<Zone>),
+    it: &pb::Appointment,
+    (made, origin): (AppointmentId, &str),
+    fields: &mut Fields,
+) -> Option<ImportedAppointment> {
     let id = fields.optional_appointment_id("appointment_id", &it.appointment_id);
-    let further = further_calendars(calendar, &it.calendar_ids, &mut fields);
+    let further = further_calendars(calendar, &it.calendar_ids, fields);
     let type_id = match it.appointment_type_id.as_str() {
         "" => Some(TypeId::default_type()),
         id => fields.type_id("appointment_type_id", id),
     };
-    let time = time(zones, zone, it, &mut fields);
-    let state = match it.state {
-        0 => Some(AppointmentState::Confirmed),
-        number => match render::read_state(number) {
-            Some(AppointmentState::Held) => {
-                fields.wrong("state", "a hold lives for minutes and is not imported")
-            }
-            Some(state) => Some(state),
-            None => fields.wrong("state", "is not a state"),
-        },
-    };
-    let person = imported_person(zones, it, &mut fields);
-    let original_start = match &it.original_start {
-        None => Some(None),
-        start => fields.bound("original_start", start.as_ref()).map(Some),
-    };
+    let time = time(zones, zone, it, fields);
+    let state = state(it.state, fields);
+    let person = imported_person(zones, it, fields);
+    let original_start = fields.optional_bound("original_start", it.original_start.as_ref());
     let series = fields.optional_appointment_id("series_id", &it.series_id);
     let sequence = u32::try_from(it.sequence)
         .ok()
@@ -245,26 +251,37 @@ pub fn imported_appointment(
     let before = fields.minutes("buffer_before", it.buffer_before.as_ref(), 0);
     let after = fields.minutes("buffer_after", it.buffer_after.as_ref(), 0);
     let ignored_rules = fields.ignored_rules(&it.ignored_rules);
-    let read = || {
-        let (start, duration, recorded) = time?;
-        Some(ImportedAppointment {
-            id: id?.map_or(NewId::Made(made), NewId::Brought),
-            further_calendars: further?,
-            type_id: type_id?,
-            start: Start::At(start),
-            duration,
-            buffers: (before?, after?),
-            recorded,
-            state: state?,
-            person: person?,
-            series: series?.map(|id| SeriesId(id.0)),
-            original_start: original_start?,
-            sequence: sequence?,
-            ignored_rules: ignored_rules?,
-            origin: origin.to_owned(),
-        })
-    };
-    fields.finish_with(read())
+    let (start, duration, recorded) = time?;
+    Some(ImportedAppointment {
+        id: id?.map_or(NewId::Made(made), NewId::Brought),
+        further_calendars: further?,
+        type_id: type_id?,
+        start: Start::At(start),
+        duration,
+        buffers: (before?, after?),
+        recorded,
+        state: state?,
+        person: person?,
+        series: series?.map(|id| SeriesId(id.0)),
+        original_start: original_start?,
+        sequence: sequence?,
+        ignored_rules: ignored_rules?,
+        origin: origin.to_owned(),
+    })
+}
+
+/// Confirmed where the file names no state.
+fn state(number: i32, fields: &mut Fields) -> Option<AppointmentState> {
+    if number == 0 {
+        return Some(AppointmentState::Confirmed);
+    }
+    match render::read_state(number) {
+        Some(AppointmentState::Held) => {
+            fields.wrong("state", "a hold lives for minutes and is not imported")
+        }
+        Some(state) => Some(state),
+        None => fields.wrong("state", "is not a state"),
+    }
 }
 
 fn imported_person(zones: &Zones, it: &pb::Appointment, fields: &mut Fields) -> Option<Person> {
@@ -324,16 +341,14 @@ fn time(
     } else {
         it.time_zone.as_str()
     };
-    let recorded = match is_recorded {
-        true => fields
+    let recorded = if is_recorded {
+        fields
             .wall("local_start", &it.local_start)
-            .map(|wall| Some((Arc::from(name), wall))),
-        false => Some(None),
+            .map(|wall| Some((Arc::from(name), wall)))
+    } else {
+        Some(None)
     };
-    let end = match &it.end_time {
-        Some(end) => fields.bound("end_time", Some(end)).map(Some),
-        None => Some(None),
-    };
+    let end = fields.optional_bound("end_time", it.end_time.as_ref());
     let start = match resolve(&start?, zone) {
         Ok(start) => start,
         Err(Refusal::FieldInvalid(found)) => {

@@ -7,6 +7,7 @@ pub(crate) mod page_token;
 pub mod parse;
 pub(crate) mod parse_calendar;
 pub(crate) mod parse_person;
+pub mod parse_time;
 pub mod rejections;
 pub(crate) mod render;
 pub(crate) mod status;

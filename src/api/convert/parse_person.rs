@@ -25,14 +25,13 @@ macro_rules! carried {
         let note = $fields.note("note", &$message.note, NOTE_CHARACTERS_MAX);
         let metadata = $fields.metadata("metadata", &$message.metadata);
         let location = $fields.text("location", &$message.location, LOCATION_CHARACTERS_MAX);
-        let read = || {
-            Some(Carried {
-                note: note?,
-                metadata: metadata?,
-                location: location?,
+        note.zip(metadata)
+            .zip(location)
+            .map(|((note, metadata), location)| Carried {
+                note,
+                metadata,
+                location,
             })
-        };
-        read()
     }};
 }
 pub(crate) use carried;

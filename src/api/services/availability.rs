@@ -12,8 +12,9 @@ use bookd_core::time::{Instant, LocalDate};
 
 use crate::api::context::{Answered, Api, Call};
 use crate::api::convert::page_token::{Page, PageToken};
-use crate::api::convert::parse::{Fields, RANGE_DAYS_MAX};
+use crate::api::convert::parse::Fields;
 use crate::api::convert::parse_calendar::put_override;
+use crate::api::convert::parse_time::RANGE_DAYS_MAX;
 use crate::api::convert::render;
 
 /// The longest range of PutBusy, in days: ten years.
@@ -227,13 +228,10 @@ pub(crate) async fn list_busy(
         message.end_time.as_ref(),
         RANGE_DAYS_MAX,
     );
-    let source = match message.source.as_str() {
-        "" => Some(None),
-        source => fields.calendar_id("source", source).map(Some),
-    };
+    let source = fields.optional_calendar_id("source", &message.source);
     let page = busy_after(&message, &mut fields);
     let _ = fields.calendar_id("calendar_id", &message.calendar_id);
-    let (range, source, (limit, after)) = fields.finish((|| Some((range?, source?, page?)))())?;
+    let ((range, source), (limit, after)) = fields.finish(range.zip(source).zip(page))?;
     let (view, calendar) = api.calendar(&message.calendar_id, &context).await?;
     let is_asked = |name: &str| source.as_ref().is_none_or(|source| source.as_str() == name);
     let mut found: Vec<(Interval, &str)> = calendar

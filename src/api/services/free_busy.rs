@@ -8,7 +8,8 @@ use bookd_core::time::DAY;
 use bookd_core::time::interval::Interval;
 
 use crate::api::context::{Answered, Api, Call, Weight};
-use crate::api::convert::parse::{Fields, RANGE_DAYS_MAX};
+use crate::api::convert::parse::Fields;
+use crate::api::convert::parse_time::RANGE_DAYS_MAX;
 use crate::api::convert::render;
 use crate::engine::View;
 use crate::proto::v1 as pb;
@@ -39,7 +40,7 @@ pub(crate) async fn query_free_busy(
         message.end_time.as_ref(),
         RANGE_DAYS_MAX,
     );
-    let ((calendars, _), range) = fields.finish((|| Some((calendars?, range?)))())?;
+    let ((calendars, _), range) = fields.finish(calendars.zip(range))?;
     let view = api.engine.view(&calendars, &context.wait).await?;
     let mut pasts = Vec::with_capacity(calendars.len());
     for calendar in &view.calendars {

@@ -15,7 +15,8 @@ use bookd_core::time::zone::Zone;
 use bookd_core::time::{DAY, Instant, LocalDate, Minutes};
 
 use crate::api::context::{Answered, Api, Weight};
-use crate::api::convert::parse::{Fields, RANGE_DAYS_MAX};
+use crate::api::convert::parse::Fields;
+use crate::api::convert::parse_time::RANGE_DAYS_MAX;
 use crate::api::convert::render;
 use crate::engine::{View, Wait};
 use crate::proto::v1 as pb;

@@ -39,10 +39,7 @@ pub(crate) async fn list_zone_drift(
     let until = context.wait.deadline;
     let mut fields = Fields::default();
     let page = fields.page(&message);
-    let calendar = match message.calendar_id.as_str() {
-        "" => Some(None),
-        id => fields.calendar_id("calendar_id", id).map(Some),
-    };
+    let calendar = fields.optional_calendar_id("calendar_id", &message.calendar_id);
     let (Page { limit, token }, calendar) = fields.finish(page.zip(calendar))?;
     let now = api.engine.now();
     let token = token.unwrap_or_else(|| PageToken {
