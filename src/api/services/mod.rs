@@ -5,6 +5,7 @@
 
 pub mod availability;
 pub mod booking;
+mod booking_fields;
 mod calendars;
 mod free_busy;
 mod lists;

@@ -12,7 +12,7 @@ use bookd_core::time::Instant;
 use crate::api::context::{Answered, Api, Call};
 use crate::api::convert::parse::Fields;
 use crate::api::convert::render;
-use crate::api::services::booking::wanted;
+use crate::api::services::booking_fields::booking_fields;
 
 /// The most violations that are told of one occurrence.
 const VIOLATIONS_MAX: usize = 10;
@@ -47,7 +47,7 @@ fn ending(message: &pb::BookSeriesRequest, fields: &mut Fields) -> Option<Ending
 }
 
 fn booking(api: &Api, message: &pb::BookSeriesRequest, fields: &mut Fields) -> Option<Command> {
-    let booking = wanted!(message, "", "", true).read(api, fields);
+    let booking = booking_fields!(message, "", "", true).read(api, fields);
     let frequency = frequency(message.frequency, fields);
     let interval = one_to(
         INTERVAL_MAX,
