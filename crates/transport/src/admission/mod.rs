@@ -1,9 +1,9 @@
 //! Admission control: how many calls, and how much memory for their requests and answers, all
 //! connections together may have.
 //!
-//! `ServerLimits` limits each connection, which bounds nothing when there may be ten thousand of them:
-//! what is counted here is counted over the process. Each count is held by a value of `permits`, which
-//! gives it back when it is dropped, however a call ends.
+//! `ServerLimits` limits each connection, which bounds nothing when there may be ten thousand of
+//! them: what is counted here is counted over the process. Each count is held by a value of
+//! `permits`, which gives it back when it is dropped, however a call ends.
 
 mod permits;
 
@@ -21,38 +21,39 @@ pub use permits::CallPermit;
 pub(crate) use permits::{ReceivePermit, RestPermit};
 use permits::{UntakenPiece, weight};
 
-/// Calls that are being worked on, until their answer begins: enough to keep every thread busy, and few
-/// enough that none waits for long. Above the limit only connections with few calls are let in. A call
-/// is refused before anything of it is read, which costs a small fraction of a booking.
+/// Calls that are being worked on, until their answer begins: enough to keep every thread busy, and
+/// few enough that none waits for long. Above the limit only connections with few calls are let in.
+/// A call is refused before anything of it is read, which costs a small fraction of a booking.
 const CALLS_MAX: usize = 2_048;
-/// Calls that are known to lack a part of their request. They are counted apart, so that clients that
-/// never finish a request keep no other client out. Above the limit only the requests of connections
-/// with few calls are waited for.
+/// Calls that are known to lack a part of their request. They are counted apart, so that clients
+/// that never finish a request keep no other client out. Above the limit only the requests of
+/// connections with few calls are waited for.
 const BEGUN_CALLS_MAX: usize = 8_192;
-/// What an answer weighs besides its bytes until its client has taken it: tonic's buffer of 8 KiB, which
-/// any remaining slice of the answer keeps whole, and the stream. Measured with small answers: 12.9 KiB
-/// each.
+/// What an answer weighs besides its bytes until its client has taken it: tonic's buffer of 8 KiB,
+/// which any remaining slice of the answer keeps whole, and the stream. Measured with small
+/// answers: 12.9 KiB each.
 const ANSWER_BYTES: usize = 12 * 1_024;
-/// Calls of one connection that are let in whatever the other connections do: a client that opens many
-/// calls does not keep out one that has few.
+/// Calls of one connection that are let in whatever the other connections do: a client that opens
+/// many calls does not keep out one that has few.
 const CALLS_GRANTED: usize = 4;
-/// Calls of the standard services, health and reflection, until their end, because nothing else limits
-/// their streams. They are counted apart, so that a full server still answers health checks.
+/// Calls of the standard services, health and reflection, until their end, because nothing else
+/// limits their streams. They are counted apart, so that a full server still answers health checks.
 const STANDARD_CALLS_MAX: usize = 1_024;
-/// Refused requests whose rest is waited for; above the limit the rest is not waited for. Shared out
-/// among connections as memory is.
+/// Refused requests whose rest is waited for; above the limit the rest is not waited for. Shared
+/// out among connections as memory is.
 const RESTS_MAX: usize = 4_096;
 /// Rests of one connection that are waited for whatever the other connections do.
 const RESTS_GRANTED: usize = 4;
-/// Bytes of each kind that one connection gets whatever the other connections do: a usual request, a
-/// usual answer.
+/// Bytes of each kind that one connection gets whatever the other connections do: a usual request,
+/// a usual answer.
 const BYTES_GRANTED: usize = 16 * 1_024;
-/// Bytes of requests that have begun to arrive and have not ended. A request that comes in one piece is
-/// not counted.
+/// Bytes of requests that have begun to arrive and have not ended. A request that comes in one
+/// piece is not counted.
 const RECEIVING_BYTES_MAX: usize = 128 * 1_024 * 1_024;
 /// Bytes of answers that are written and that their clients have not taken.
 const UNTAKEN_BYTES_MAX: usize = 256 * 1_024 * 1_024;
-/// Seconds in which a request must be received once its headers are there. 1 MiB in 20 s is 420 kbit/s.
+/// Seconds in which a request must be received once its headers are there. 1 MiB in 20 s is 420
+/// kbit/s.
 const RECEIVE_SECONDS_MAX: u64 = 20;
 
 /// What all calls together may hold.
@@ -96,8 +97,8 @@ impl Default for Admission {
     }
 }
 
-/// What one connection holds; in the extensions of each of its requests. The transport looks at it to
-/// find clients that do not read their answers.
+/// What one connection holds; in the extensions of each of its requests. The transport looks at it
+/// to find clients that do not read their answers.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionShare(Arc<Amounts>);
 
@@ -157,7 +158,8 @@ impl Admission {
         (calls <= self.limits.calls_max || own <= CALLS_GRANTED).then(|| Arc::new(permit))
     }
 
-    /// Permission to wait for the rest of a refused request; none where too many rests are waited for.
+    /// Permission to wait for the rest of a refused request; none where too many rests are waited
+    /// for.
     pub(crate) fn wait_for_rest(self: &Arc<Self>, share: &ConnectionShare) -> Option<RestPermit> {
         let fits = self
             .all
@@ -184,7 +186,8 @@ impl Admission {
         })
     }
 
-    /// Counts a piece of an answer until the client has taken it; none where too much is kept already.
+    /// Counts a piece of an answer until the client has taken it; none where too much is kept
+    /// already.
     pub(crate) fn keep(self: &Arc<Self>, piece: Bytes, share: &ConnectionShare) -> Option<Bytes> {
         let fits = self.all.untaken.share_out(
             weight(&piece),
@@ -234,11 +237,15 @@ mod tests {
             ConnectionShare::default(),
         );
         let calls: Vec<_> = (0..6)
-            .map(|_| admission.admit(&many, USUAL).expect("there is room"))
+            .map(|_| {
+                admission
+                    .admit(&many, USUAL)
+                    .expect("it is below the limit")
+            })
             .collect();
         assert!(
             admission.admit(&many, USUAL).is_err(),
-            "what was let in counts at once"
+            "a call counts as soon as it is let in"
         );
         calls.iter().for_each(|call| call.mark_received());
         assert!(admission.admit(&many, USUAL).is_err());
@@ -256,7 +263,7 @@ mod tests {
         calls[0].mark_answered();
         assert!(
             admission.admit(&many, USUAL).is_ok(),
-            "what is answered makes room"
+            "an answered call does not count"
         );
         drop(calls);
         assert_eq!(
@@ -278,7 +285,11 @@ mod tests {
             ConnectionShare::default(),
             ConnectionShare::default(),
         );
-        let enter = |share| admission.admit(share, USUAL).expect("there is room");
+        let enter = |share| {
+            admission
+                .admit(share, USUAL)
+                .expect("it is below the limit")
+        };
         let begun: Vec<_> = (0..BEGUN_CALLS_MAX)
             .map(|_| enter(&many))
             .filter(|call| call.begin())
@@ -286,22 +297,26 @@ mod tests {
         let count = || (admission.calls(), admission.all.begun.held());
         assert_eq!(count(), (0, BEGUN_CALLS_MAX));
         let calls: Vec<_> = (0..200).map(|_| enter(&few)).collect();
-        assert_eq!(count(), (200, BEGUN_CALLS_MAX), "however many it has");
+        assert_eq!(
+            count(),
+            (200, BEGUN_CALLS_MAX),
+            "the other connection has any number of calls"
+        );
         assert!(
             !calls[0].begin(),
-            "who lets itself be waited for must have few"
+            "above the limit only connections with few calls are waited for"
         );
         assert_eq!(
             (count(), few.0.calls.held()),
             ((199, BEGUN_CALLS_MAX), 199),
-            "and is not counted any more"
+            "a refused call does not count"
         );
         drop(calls);
         let call = enter(&few);
         assert!(call.begin());
         assert_eq!(count(), (0, BEGUN_CALLS_MAX + 1));
         let more: Vec<_> = (0..CALLS_GRANTED).map(|_| enter(&few)).collect();
-        assert!(call.begin(), "what is waited for goes on being waited for");
+        assert!(call.begin(), "a call that is waited for stays so");
         call.mark_received();
         assert!(call.begin());
         assert_eq!(count(), (1 + more.len(), BEGUN_CALLS_MAX));
@@ -316,7 +331,7 @@ mod tests {
         let mut held: Vec<_> = (0..STREAMS)
             .map_while(|_| admission.wait_for_rest(&last))
             .collect();
-        assert_eq!(held.len(), STREAMS, "it has as many as it has calls");
+        assert_eq!(held.len(), STREAMS, "as many rests as calls");
         held.clear();
         let of_others = (0..100).flat_map(|_| {
             let other = ConnectionShare::default();
@@ -342,18 +357,25 @@ mod tests {
             ConnectionShare::default(),
             ConnectionShare::default(),
         );
-        let first = admission.receive(60 * KIB, &one).expect("there is room");
-        let second = admission.receive(40 * KIB, &one).expect("there is room");
+        let first = admission
+            .receive(60 * KIB, &one)
+            .expect("it is below the limit");
+        let second = admission
+            .receive(40 * KIB, &one)
+            .expect("it is below the limit");
         assert!(
             admission.receive(1, &one).is_none(),
-            "100 of 800 KiB are its share"
+            "its share is 100 of 800 KiB"
         );
         assert!(
             admission.receive(88 * KIB, &other).is_none()
                 && admission.receive(800 * KIB, &other).is_none()
         );
         let third = admission.receive(87 * KIB, &other);
-        assert!(third.is_some(), "700 are left");
+        assert!(
+            third.is_some(),
+            "its share is an eighth of the other 700 KiB"
+        );
         assert_eq!(
             (first.bytes(), admission.all.receiving.held()),
             (60 * KIB, 187 * KIB)
@@ -402,7 +424,11 @@ mod tests {
         let piece = || Bytes::from_static(&[7; 20 * KIB]);
         let weight = 20 * KIB + ANSWER_BYTES;
         let mut kept: Vec<_> = (0..3)
-            .map(|_| admission.keep(piece(), &one).expect("there is room"))
+            .map(|_| {
+                admission
+                    .keep(piece(), &one)
+                    .expect("it is below the limit")
+            })
             .collect();
         assert!(
             admission.keep(piece(), &one).is_none(),

@@ -21,14 +21,15 @@ const RECEIVED: u8 = 2;
 /// The answer has begun.
 const ANSWERED: u8 = 3;
 
-/// A call that was let in, in the extensions of its request, in an `Arc`. It counts until what it asks
-/// for is decided: a client that gives a call up takes nothing out of a queue, so the queue keeps the
-/// permit together with the command.
+/// A call that was let in, in the extensions of its request, in an `Arc`. It counts until what it
+/// asks for is decided: a client that gives a call up takes nothing out of a queue, so the queue
+/// keeps the permit together with the command.
 #[derive(Debug)]
 pub struct CallPermit {
     admission: Arc<Admission>,
     share: ConnectionShare,
-    /// A method of the standard services is counted apart, from the beginning of the call to its end.
+    /// A method of the standard services is counted apart, from the beginning of the call to its
+    /// end.
     method: Method,
     phase: AtomicU8,
 }
@@ -44,8 +45,8 @@ impl CallPermit {
         }
     }
 
-    /// Notes that a part of the request is missing: until it is there the call is no work. False when
-    /// too many requests are waited for; the call is over then.
+    /// Notes that a part of the request is missing: until it is there the call is no work. False
+    /// when too many requests are waited for; the call is over then.
     pub(crate) fn begin(&self) -> bool {
         let is_new = self.advance(BEGUN);
         let is_too_many =
@@ -62,8 +63,8 @@ impl CallPermit {
         self.advance(RECEIVED);
     }
 
-    /// Notes that the answer has begun. From here on the answer is counted by its bytes, and a stream by
-    /// a limit of its own.
+    /// Notes that the answer has begun. From here on the answer is counted by its bytes, and a
+    /// stream by a limit of its own.
     pub(crate) fn mark_answered(&self) {
         self.advance(ANSWERED);
     }
@@ -93,13 +94,14 @@ impl CallPermit {
         self.admission.wait_for_rest(&self.share)
     }
 
-    /// Counts a piece of the answer until the client has taken it; none where too much is kept already.
+    /// Counts a piece of the answer until the client has taken it; none where too much is kept
+    /// already.
     pub(crate) fn keep(&self, piece: Bytes) -> Option<Bytes> {
         self.admission.keep(piece, &self.share)
     }
 
-    /// Whether the call is in an earlier phase than `to` and is counted by its phase; it is in phase `to`
-    /// from here on.
+    /// Whether the call is in an earlier phase than `to` and is counted by its phase; it is in
+    /// phase `to` from here on.
     fn advance(&self, to: u8) -> bool {
         let from = self.phase.fetch_max(to, Relaxed);
         if from >= to || self.method.is_standard {

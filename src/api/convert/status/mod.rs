@@ -1,7 +1,7 @@
 //! Errors as clients see them: each failure has one code and one reason, with `google.rpc` details.
 //!
-//! This folder alone decides codes. UNAVAILABLE means that certainly nothing happened; where that is
-//! not known the code is UNKNOWN.
+//! This folder alone decides codes. UNAVAILABLE means that certainly nothing happened; where that
+//! is not known the code is UNKNOWN.
 
 mod refusal;
 mod rejection;
@@ -21,8 +21,8 @@ pub(crate) use rejection::rejected;
 
 /// `ErrorInfo.domain` of every error.
 pub const ERROR_DOMAIN: &str = "bookd";
-/// Violations that one error spells out; further ones are counted. The limit keeps the details below
-/// 6 KiB of the header list.
+/// Violations that one error spells out; further ones are counted. The limit keeps the details
+/// below 6 KiB of the header list.
 const VIOLATIONS_MAX: usize = 16;
 /// Violations that the message of an error spells out, which a person reads without the details.
 const MESSAGE_VIOLATIONS_MAX: usize = 3;
@@ -67,8 +67,8 @@ pub(crate) fn failed(failure: &Failure) -> Status {
             Code::OutOfRange,
             Reason::RevisionCompacted,
             format!(
-                "that history is no longer kept: begin a list again from its first page, watch from \
-                 revision {oldest} on"
+                "that history is no longer kept: begin a list again from its first page, watch \
+                 from revision {oldest} on"
             ),
             "oldest_revision",
             oldest.to_string(),
@@ -205,7 +205,7 @@ mod tests {
             replacement(&Status::internal("failed"), FoundIn::Trailers).expect("it is replaced");
         for status in [
             failed,
-            rejected(&Rejection::NoRoomToAnswer { is_reading: false }),
+            rejected(&Rejection::AnswerMemoryFull { is_reading: false }),
         ] {
             let reason = status.get_details_error_info().map(|it| it.reason);
             assert_eq!(

@@ -1,5 +1,5 @@
-//! What the transport answers by itself, as statuses: a call that was not let in, could not be read,
-//! or whose answer could not be sent.
+//! What the transport answers by itself, as statuses: a call that was not let in, could not be
+//! read, or whose answer could not be sent.
 //!
 //! EXPIRED_IN_QUEUE and OVERLOADED are said only where the method did certainly not run, or changes
 //! nothing.
@@ -10,7 +10,8 @@ use tonic::{Code, Status};
 use super::{expired, overloaded, plain, unavailable, unknown};
 use crate::proto::v1::ErrorReason as Reason;
 
-/// Characters of the path of an unknown method that the error repeats: the caller may send any path.
+/// Characters of the path of an unknown method that the error repeats: the caller may send any
+/// path.
 const QUOTED_CHARACTERS_MAX: usize = 200;
 
 /// The status of a rejection.
@@ -21,14 +22,14 @@ pub(crate) fn rejected(rejection: &Rejection) -> Status {
             *retry_after,
             "too many calls are in progress; nothing happened, retry after the delay that is told",
         ),
-        Rejection::NoRoomToReceive => overloaded(
+        Rejection::ReceiveMemoryFull => overloaded(
             "too many large requests are being received; nothing happened, retry shortly",
         ),
         // Only of a method that changes nothing can be said that nothing happened.
-        Rejection::NoRoomToAnswer { is_reading: true } => {
+        Rejection::AnswerMemoryFull { is_reading: true } => {
             overloaded("too many answers wait to be read; read them, or ask for smaller pages")
         }
-        Rejection::NoRoomToAnswer { is_reading: false } => unknown(
+        Rejection::AnswerMemoryFull { is_reading: false } => unknown(
             "too many answers wait to be read, and this one was let go: repeat it with the same \
              request_id",
         ),
