@@ -1,5 +1,5 @@
-//! Fields of requests: each reader returns the value or notes a violation, so that one refusal names
-//! all violations.
+//! Fields of requests: each reader returns the value or notes a violation, so that one refusal
+//! names all violations.
 //!
 //! After a request is read there is no text in it that could be wrong.
 
@@ -21,13 +21,14 @@ pub const REQUEST_ID_CHARACTERS_MAX: usize = 64;
 pub const PAGE_SIZE_DEFAULT: usize = 100;
 /// The most items of a page.
 pub const PAGE_SIZE_MAX: usize = 1_000;
-/// Characters of an unknown path of a mask that the violation repeats: the caller may send any path.
+/// Characters of an unknown path of a mask that the violation repeats: the caller may send any
+/// path.
 const QUOTED_PATH_CHARACTERS_MAX: usize = 60;
 
 /// The violations of one request, noted while its fields are read.
 ///
-/// A reader that returns `None` has noted why. A reader of an optional field returns `Some(None)` where
-/// the field is empty.
+/// A reader that returns `None` has noted why. A reader of an optional field returns `Some(None)`
+/// where the field is empty.
 #[derive(Debug, Default)]
 pub(crate) struct Fields {
     violations: Vec<FieldViolation>,
@@ -59,8 +60,8 @@ impl Fields {
         Refusal::FieldInvalid(vec![FieldViolation::new(field, description)])
     }
 
-    /// Takes over the violations of a message inside this one: `from` at the beginning of a path becomes
-    /// `to`.
+    /// Takes over the violations of a message inside this one: `from` at the beginning of a path
+    /// becomes `to`.
     pub(crate) fn take_over(&mut self, inner: Self, from: &str, to: &str) {
         let renamed = |path: &str| format!("{to}{}", path.strip_prefix(from).unwrap_or(path));
         let violations = inner.violations.into_iter();
@@ -187,7 +188,8 @@ impl Fields {
         Some((ids, assignment))
     }
 
-    /// One line of at most `characters_max` characters, without control characters and space around.
+    /// One line of at most `characters_max` characters, without control characters and space
+    /// around.
     pub(crate) fn text(
         &mut self,
         field: &str,

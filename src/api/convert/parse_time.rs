@@ -51,9 +51,9 @@ impl Fields {
         }
     }
 
-    /// A bound, rounded up to the second: every instant that is compared with it is a whole second, so
-    /// that the rounded bound compares as the exact one. A fraction of the last second of the year 9999,
-    /// by which programs mean for ever, is rounded down.
+    /// A bound, rounded up to the second: every instant that is compared with it is a whole second,
+    /// so that the rounded bound compares as the exact one. A fraction of the last second of the
+    /// year 9999, by which programs mean for ever, is rounded down.
     pub(crate) fn bound(&mut self, field: &str, timestamp: Option<&Timestamp>) -> Option<Instant> {
         let Some(timestamp) = timestamp else {
             return self.wrong(field, "is required");
@@ -126,8 +126,8 @@ impl Fields {
         Some(instant)
     }
 
-    /// A start by `start_time` or by `local_start`. Where `time_zone` is empty, a local start stays local
-    /// until its calendar, and so its zone, is known.
+    /// A start by `start_time` or by `local_start`. Where `time_zone` is empty, a local start stays
+    /// local until its calendar, and so its zone, is known.
     pub(crate) fn optional_start(
         &mut self,
         zones: &Zones,

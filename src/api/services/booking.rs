@@ -1,6 +1,6 @@
-//! BookingService: everything that claims, keeps, moves or gives back time.
+//! BookingService: booking, holding, moving, confirming and cancelling appointments.
 //!
-//! A handler parses, calls and renders; the decision is the core's.
+//! A handler parses, calls and renders; the core decides.
 
 use std::iter;
 
@@ -20,7 +20,7 @@ use crate::api::services::booking_fields::booking_fields;
 
 /// How long a hold lasts by default, in seconds.
 pub const HOLD_SECONDS_DEFAULT: i64 = 5 * MINUTE;
-/// The most bookings of one BatchBook.
+/// The most bookings of one `BatchBook`.
 pub const BATCH_MAX: usize = 100;
 
 fn ttl(ttl: Option<&Duration>, fields: &mut Fields) -> Option<Seconds> {
@@ -101,12 +101,12 @@ fn update(
         .filter(|mask| !mask.paths.is_empty())
     {
         Some(mask) => fields_of_mask(mask, &maskable, fields),
-        None => carried.as_ref().map(|it| {
+        None => carried.as_ref().map(|carried| {
             message
                 .invitee
                 .iter()
                 .map(|_| INVITEE)
-                .chain(it.said())
+                .chain(carried.said())
                 .collect()
         }),
     };

@@ -1,6 +1,7 @@
-//! The fields by which an appointment is booked, held, booked in a batch or as a series.
+//! The fields that requests to book, to hold, to book a batch and to book a series share.
 //!
-//! Each of these requests is a message of its own with fields of the same names; they are read here, once.
+//! Each of these requests is a message of its own with fields of the same names; this file alone
+//! reads them.
 
 use bookd_core::appointment::{Assignment, Carried, PersonDetails};
 use bookd_core::command::{Booking, NewId};

@@ -1,4 +1,6 @@
-//! ListService: appointments, and what happened to them.
+//! ListService: appointments, and the changes of an appointment or a calendar.
+//!
+//! All pages of a list show the revision and the moment of its first page.
 
 use crate::proto::v1 as pb;
 use crate::store::{HistoryQuery, HistorySubject, ListQuery};
@@ -15,7 +17,7 @@ use crate::api::convert::page_token::{Page, PageToken};
 use crate::api::convert::parse::Fields;
 use crate::api::convert::render;
 
-/// What a list shows unless asked otherwise: everything that takes time or took it.
+/// The states that a list shows by default: those of appointments that take time or took it.
 const STATES_DEFAULT: [AppointmentState; 5] = [
     AppointmentState::Held,
     AppointmentState::Pending,
@@ -69,8 +71,8 @@ fn query(
     let page = fields.page(message);
     require_subject(message, fields);
     let Page { limit, token } = page?;
-    // All pages show the moment of the first one; otherwise appointments that ended in between would
-    // fall out of the list.
+    // All pages show the moment of the first one; otherwise appointments that ended in between
+    // would fall out of the list.
     let now = token.as_ref().map_or_else(
         || api.engine.now(),
         |token| Instant::from_seconds(token.now),

@@ -1,4 +1,6 @@
-//! ServerInfoService: what this server is, and what its limits are.
+//! ServerInfoService: version, zone release, features and limits of this server.
+//!
+//! Each limit is the constant that the code obeys.
 
 use std::collections::BTreeMap;
 

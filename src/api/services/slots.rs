@@ -1,4 +1,6 @@
-//! SlotsService: what can be booked now, and why a time cannot.
+//! SlotsService: the slots that can be booked now, and why a time cannot be booked.
+//!
+//! Explaining a time asks the same rules that booking it would ask.
 
 use std::sync::Arc;
 
@@ -142,7 +144,7 @@ async fn explain(
     let keys: Vec<_> = answers
         .iter()
         .flatten()
-        .flat_map(|it| it.conflicts.iter().copied())
+        .flat_map(|violation| violation.conflicts.iter().copied())
         .collect();
     let named = if explained.bookable || keys.is_empty() {
         Vec::new()
@@ -170,7 +172,8 @@ async fn explain(
 }
 
 impl Asked {
-    /// Why a time can be booked or not: what stands in the way on each calendar, and the answer but for that.
+    /// Why a time can be booked or not: the violations on each calendar, and the answer without
+    /// them.
     fn explain(
         &self,
         start: Instant,
@@ -187,7 +190,8 @@ impl Asked {
             answers.iter().all(is_free)
         };
         let (before, after) = multi_calendar::nearest(&searches, self.assignment, start);
-        // An offered slot as the list shows it: with those who can take it, and their seats.
+        // An offered slot as the list shows it, with the calendars that can take it and their
+        // seats.
         let offered = |at: Instant| {
             self.list(Interval::new(at, at.plus(MINUTE)), 1, shown)
                 .0

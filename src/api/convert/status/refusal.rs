@@ -168,8 +168,8 @@ fn in_batch(index: usize, refusal: &Refusal) -> Status {
     }
 }
 
-/// The refusal of one element of a larger request: `element` names it in the message, `metadata` for
-/// programs.
+/// The refusal of one element of a larger request: `element` names it in the message, `metadata`
+/// for programs.
 fn within(element: &str, refusal: &Refusal, metadata: ErrorMetadata) -> Status {
     let inner = refused(refusal);
     let mut details = inner.get_error_details();

@@ -1,5 +1,5 @@
-//! The refusal of a time, of one slot or of the occurrences of a series: violated rules and the nearest
-//! free slots.
+//! The refusal of a time, of one slot or of the occurrences of a series: violated rules and the
+//! nearest free slots.
 //!
 //! A broken rule is SLOT_UNAVAILABLE, a lost race for the time SLOT_TAKEN.
 
@@ -58,9 +58,9 @@ pub(super) fn slot_refused(
     status(code, message, details)
 }
 
-/// The refusal of a series. The metadata has the indices of all occurrences that cannot be booked; the
-/// first violations are spelled out, each with its occurrence and the nearest slots, and further ones
-/// are counted.
+/// The refusal of a series. The metadata has the indices of all occurrences that cannot be booked;
+/// the first violations are spelled out, each with its occurrence and the nearest slots, and
+/// further ones are counted.
 pub(super) fn series_refused(report: &SeriesReport) -> Status {
     let (code, reason) = code_and_reason(report.is_rule_broken());
     let refused: Vec<(&Occurrence, &SlotRefusal)> = report.refused().collect();
@@ -99,7 +99,8 @@ pub(super) fn series_refused(report: &SeriesReport) -> Status {
     status(code, message, details)
 }
 
-/// A broken rule stays broken, so FAILED_PRECONDITION; a taken time was lost to another call, so ABORTED.
+/// A broken rule stays broken, so FAILED_PRECONDITION; a taken time was lost to another call, so
+/// ABORTED.
 fn code_and_reason(is_rule_broken: bool) -> (Code, ErrorReason) {
     if is_rule_broken {
         (Code::FailedPrecondition, ErrorReason::SlotUnavailable)
@@ -117,7 +118,8 @@ fn set_violations(details: &mut ErrorDetails, spelled_out: Vec<PreconditionViola
     }
 }
 
-/// The first violations of a series, as many as `VIOLATIONS_MAX` and `SERIES_VIOLATION_BYTES_MAX` allow.
+/// The first violations of a series, as many as `VIOLATIONS_MAX` and `SERIES_VIOLATION_BYTES_MAX`
+/// allow.
 fn first_of_series(refused: &[(&Occurrence, &SlotRefusal)]) -> Vec<PreconditionViolation> {
     let all = refused.iter().flat_map(|(occurrence, slot)| {
         slot.violations
