@@ -1,4 +1,6 @@
-//! Messages of the contract as JSON with the names of the proto files, by the descriptors that are in the binary.
+//! Messages of the contract as JSON, by the descriptors in the binary.
+//!
+//! Fields have the names of the proto files.
 
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::Value;
@@ -16,7 +18,7 @@ pub fn message(pool: &DescriptorPool, name: &str) -> MessageDescriptor {
     found.expect("the messages of the contract are in its descriptors")
 }
 
-/// A message as JSON; numbers of 64 bits are numbers.
+/// A message as JSON; 64-bit integers are numbers and not strings.
 pub fn to_json(message: &DynamicMessage) -> Result<Value, serde_json::Error> {
     let options = SerializeOptions::new()
         .use_proto_field_name(true)

@@ -1,4 +1,6 @@
-//! The service as a whole: zones, store, engine, routes, transport, started in this order and stopped in the reverse.
+//! The whole service: zones, store, engine, routes and transport.
+//!
+//! They start in this order and stop in the reverse order.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -17,49 +19,50 @@ use crate::zones::Zones;
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address is taken, or not this machine's.
+    /// The address is in use, or is none of this machine.
     #[error(
         "cannot listen on {address}: {}",
         descriptors::message(error, "; choose another with --listen")
     )]
     Listen {
-        /// Which address.
+        /// The address to listen on.
         address: SocketAddr,
-        /// Why.
+        /// The error of binding it.
         error: std::io::Error,
     },
     /// The store cannot be opened.
     #[error("{0}")]
     Open(#[from] OpenError),
-    /// The store opened, and then failed.
+    /// The store failed after it was opened.
     #[error("{0}")]
     Store(#[from] crate::store::StoreError),
     /// The descriptors for reflection are damaged.
     #[error("{0}")]
     Reflection(#[from] tonic_reflection::server::Error),
-    /// Threads or runtimes cannot be made.
+    /// The threads or runtimes of the transport cannot be made.
     #[error("the server cannot start: {}", descriptors::message(.0, ""))]
     Server(std::io::Error),
 }
 
-/// What to start it with.
+/// What a service is started with, except its store.
 pub struct Parts {
-    /// Where to listen.
+    /// The address to listen on; port 0 chooses a free one.
     pub listen: SocketAddr,
     /// The time zones in use.
     pub zones: Arc<Zones>,
-    /// The clock.
+    /// The clock of the engine.
     pub clock: Arc<dyn Clock>,
     /// Where connections are served.
     pub workers: Workers,
-    /// How the engine runs.
+    /// The settings of the engine.
     pub engine: engine::Settings,
-    /// What a connection may do.
+    /// The limits of connections and calls.
     pub limits: ServerLimits,
 }
 
 impl Parts {
-    /// For this machine alone: on a free port, by the system's clock, and all else as the binary has it by default.
+    /// A service for this machine alone: a free port, the system's clock, and the defaults of the
+    /// binary.
     pub fn local(zones: Arc<Zones>) -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -72,7 +75,7 @@ impl Parts {
     }
 }
 
-/// A service that runs.
+/// A running service.
 pub struct Service {
     server: bookd_transport::Running,
     engine: Engine,
@@ -81,7 +84,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts everything on this store, without a log of calls.
+    /// Starts a service on this store, without an access log.
     pub async fn start(
         parts: Parts,
         store: Box<dyn crate::store::Store>,
@@ -89,7 +92,7 @@ impl Service {
         Self::start_logging(parts, store, false).await
     }
 
-    /// Starts everything on this store, perhaps with a line in the log for every call.
+    /// Starts a service on this store, with an access log if `is_logging`.
     pub async fn start_logging(
         parts: Parts,
         store: Box<dyn crate::store::Store>,
@@ -100,7 +103,7 @@ impl Service {
             TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })?;
         let (engine, writer) = Engine::start(store, parts.clock, parts.engine)?;
         let (routes, health) = api::routes(&Api::new(engine.clone(), parts.zones)).await?;
-        // One for all workers: what its calls may hold is counted over the process.
+        // All workers share one admission, which counts over the process.
         let admission = Arc::new(Admission::new(parts.limits.admission));
         let stack = stack::around(routes, admission, is_logging);
         let service = move |_worker| stack.clone();
@@ -114,7 +117,7 @@ impl Service {
         })
     }
 
-    /// Where it listens.
+    /// The address that the service listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.server.local_addr()
     }
@@ -124,27 +127,29 @@ impl Service {
         self.engine.clone()
     }
 
-    /// Ends the transport from anywhere; `stop` is what waits for it.
+    /// A handle that ends the transport, from any thread; `stop` waits for it.
     pub fn stopper(&self) -> Stopper {
         self.server.stopper()
     }
 
-    /// Waits until the writer stops by itself, which it does only when it must not go on.
+    /// Waits until the writer stops by itself, which it does only when it must not continue.
     pub async fn failed(&self) {
         self.engine.closed().await;
     }
 
-    /// Health first, then watches, connections, the writer, so that every answer that was begun is given.
+    /// Stops health first, then watches, connections and the writer, so that every call that began
+    /// is answered.
     pub async fn stop(self, grace: Duration) -> (Ended, Stopped) {
         for service in SERVICES.into_iter().chain([""]) {
             self.health
                 .set_service_status(service, tonic_health::ServingStatus::NotServing)
                 .await;
         }
-        // A watch would never end by itself; each is told the last revision that it need not ask for again.
+        // A watch would never end by itself. Its last message says up to which revision it is
+        // complete.
         self.engine.end_watches();
         let ended = self.server.shutdown(grace).await;
-        // Whoever waited for what is still in the queue is gone.
+        // The clients of commands that are still in the queue are gone.
         self.engine.cut();
         drop(self.engine);
         (ended, self.writer.stopped().await)

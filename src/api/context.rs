@@ -1,6 +1,8 @@
-//! The one door of all methods: what a call brings beside its message, and how its answer or failure leaves.
+//! The entry and the exit of every method: the context of a call, and its answer or failure as a
+//! response.
 //!
-//! A handler is a function of the API and a [`Call`]; it knows no HTTP, no metadata and no status.
+//! A handler is a function of the [`Api`] and a [`Call`]; it knows no HTTP, no metadata and no
+//! status.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,19 +28,20 @@ use crate::api::convert::parse::Fields;
 use crate::api::convert::render;
 use crate::api::convert::status;
 
-/// What a method answers, or why it does not.
+/// The answer of a method, or its failure.
 pub(crate) type Answered<T> = Result<T, Failure>;
 
-/// What is known of a call beside its message.
+/// What is known of a call besides its message.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
-    /// The method's name, such as `BookAppointment`: part of what a repeated request is compared by.
+    /// The method's name, such as `BookAppointment`. Repeated requests are compared by it as well.
     pub(crate) method: &'static str,
-    /// Who calls.
+    /// The owner of commands and request ids. Callers are not authenticated, so that every call has
+    /// the default one.
     pub(crate) caller: Caller,
-    /// By which connection the call came; none = from this process.
+    /// The peer of the connection; none for a call from this process.
     pub(crate) sender: Option<SocketAddr>,
-    /// How long the call waits, and the permit that it holds until what it asks for is decided.
+    /// How long the call waits, and the permit that it holds until its command is decided.
     pub(crate) wait: Wait,
 }
 
@@ -49,7 +52,7 @@ pub(crate) struct Call<M> {
 }
 
 impl<M> Call<M> {
-    /// The way in.
+    /// Takes the context of a call from the extensions of its request.
     pub(crate) fn enter(method: &'static str, request: Request<M>) -> Self {
         let extensions = request.extensions();
         let deadline = extensions.get::<Deadline>().map(|deadline| deadline.0);
@@ -70,28 +73,28 @@ impl<M> Call<M> {
     }
 }
 
-/// The way out.
+/// Renders an answer or a failure as a response.
 pub(crate) fn leave<T>(answered: Answered<T>) -> Result<Response<T>, Status> {
     answered
         .map(Response::new)
         .map_err(|failure| status::failed(&failure))
 }
 
-/// Handed to every service.
+/// What every handler works with.
 #[derive(Clone)]
 pub struct Api {
-    /// Commands and snapshots.
+    /// Takes commands, and gives snapshots and views.
     pub engine: Engine,
     /// The time zones in use.
     pub zones: Arc<Zones>,
-    /// UTC, for calendars made without a zone.
+    /// UTC, the zone of calendars that are created without one.
     pub utc: Arc<Zone>,
-    /// Where new ids come from.
+    /// The source of new ids.
     pub ids: Arc<Ids>,
 }
 
 impl Api {
-    /// An engine with the zones that its calendars are in.
+    /// An API on this engine, with the zones that its calendars are in.
     pub fn new(engine: Engine, zones: Arc<Zones>) -> Self {
         Self {
             engine,
@@ -101,7 +104,7 @@ impl Api {
         }
     }
 
-    /// Parses a mutation and submits the command: every field is read before anything is asked.
+    /// Parses a mutation and submits its command; every field is read before the engine is asked.
     pub(crate) async fn mutate<M: Mutation>(
         &self,
         call: Call<M>,
@@ -136,7 +139,7 @@ impl Api {
         self.engine.submit(command, terms).await
     }
 
-    /// The one calendar that a request names, at this moment.
+    /// The calendar that a request names, as it is now.
     pub(crate) async fn calendar(
         &self,
         name: &str,
@@ -157,8 +160,8 @@ impl Api {
         Ok((view, calendar))
     }
 
-    /// Does some work here, or aside where it is long: a thread that takes calls works no longer than a millisecond or so
-    /// at a time, for others are on it.
+    /// Runs `work`: light work at once, other work off the worker threads. A worker serves many
+    /// calls and must not compute for longer than about a millisecond at a time.
     pub(crate) async fn compute<T: Send + 'static>(
         &self,
         weight: Weight,
@@ -171,10 +174,12 @@ impl Api {
         self.engine.compute(deadline, work).await
     }
 
-    /// The hours of a calendar. That it takes long must not make a change look undone: then it is done here.
+    /// The hours of a calendar. Where the work cannot be moved off the worker it is done here: the
+    /// change whose answer it is has happened, and must not be answered by an error.
     pub(crate) async fn availability(&self, calendar: Arc<Calendar>) -> pb::Availability {
         let overrides = calendar.profile.availability.overrides.values();
-        let weight = Weight::of_windows(overrides.map(|it| 1 + it.windows.len()).sum());
+        let windows = overrides.map(|hours| 1 + hours.windows.len()).sum();
+        let weight = Weight::of_windows(windows);
         let shown = Arc::clone(&calendar);
         let computed = self
             .compute(weight, None, move || render::availability(&shown))
@@ -182,11 +187,12 @@ impl Api {
         computed.unwrap_or_else(|_| render::availability(&calendar))
     }
 
+    /// The message of an appointment as it is at `now`.
     pub(crate) fn appointment(&self, it: &Appointment, now: Instant) -> pb::Appointment {
         render::appointment(it, now, self.engine.code_key())
     }
 
-    /// The only appointment of an answer.
+    /// The only appointment of an answer, and the answer's revision.
     pub(crate) fn answered(&self, answer: &Answer) -> (Option<pb::Appointment>, i64) {
         let appointment = answer
             .outcome
@@ -206,20 +212,20 @@ impl Api {
     }
 }
 
-/// How long some work takes, about, in microseconds.
+/// An estimate of how long some work takes, in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Weight(usize);
 
 impl Weight {
-    /// What is done at once.
+    /// The heaviest work that is done at once.
     const LIGHT_MAX: usize = 500;
 
-    /// A search, or what is like it, over so many days of so many calendars.
+    /// The weight of a search over a number of days of a number of calendars.
     pub(crate) const fn of_days(calendars: usize, days: usize) -> Self {
         Self(calendars.saturating_mul(days).saturating_mul(2))
     }
 
-    /// Showing so many windows of time.
+    /// The weight of rendering a number of windows of time.
     pub(crate) const fn of_windows(windows: usize) -> Self {
         Self(windows / 4)
     }
@@ -233,16 +239,16 @@ impl Weight {
 pub(crate) trait Mutation: Message + Default {
     fn request_id(&self) -> &str;
     fn validate_only(&self) -> bool;
-    /// Takes the id out: what is left is what a repeated request is compared by.
+    /// Takes the id out of the request; repeated requests are compared by the rest.
     fn take_request_id(&mut self) -> String;
 }
 
-/// By what a store remembers the request of a caller under this id.
+/// The key under which a store remembers the request of a caller with this id.
 pub fn request_hash(caller: &Caller, request_id: &str) -> [u8; 16] {
     page_token::hash(&[caller.0.as_bytes(), request_id.as_bytes()])
 }
 
-/// The idempotency key as hashes; none when the client gave none.
+/// The idempotency key of a request as hashes; none without a `request_id`.
 fn identify<M: Mutation>(method: &str, mut message: M, caller: &Caller) -> Option<RequestId> {
     let request_id = message.take_request_id();
     if request_id.is_empty() {

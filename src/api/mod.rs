@@ -1,7 +1,7 @@
-//! gRPC: parse, call, render.
+//! The gRPC API: handlers that parse a request, call the engine and render the answer.
 //!
-//! Knows protobuf and the engine. Every service reads all fields before anything is asked, and `convert/status.rs`
-//! alone decides what an error looks like.
+//! Every handler reads all fields before it asks the engine, and `convert/status` alone decides
+//! what an error looks like.
 
 pub mod context;
 pub mod convert;
@@ -25,7 +25,7 @@ use services::Services;
 
 /// `ErrorInfo.domain` of every error.
 pub use convert::status::ERROR_DOMAIN;
-/// Says which services serve; the one `SERVICES` names and the empty name for all of them.
+/// Sets the health of each service of `SERVICES`, and of all of them by the empty name.
 pub use tonic_health::server::HealthReporter;
 
 /// Every service of the contract, by its full name.
@@ -38,7 +38,7 @@ pub const SERVICES: [&str; 6] = [
     "bookd.v1.ServerInfoService",
 ];
 
-/// All services, with health and reflection; and what switches their health.
+/// All services, with health and reflection; and the reporter of their health.
 pub async fn routes(
     api: &Api,
 ) -> Result<(Routes, HealthReporter), tonic_reflection::server::Error> {
@@ -61,7 +61,7 @@ pub async fn routes(
     Ok((routes.routes(), health))
 }
 
-/// The services of the contract alone.
+/// The services of the contract, without health and reflection.
 pub fn services(api: &Api) -> RoutesBuilder {
     let services = Services(api.clone());
     let mut routes = Routes::builder();

@@ -1,4 +1,6 @@
-//! The layers of the transport as they stand around the gRPC services, and the methods that they are told of.
+//! The layers of the transport around the gRPC services, and the table of methods that they use.
+//!
+//! The contract's descriptors say which methods change nothing; no list repeats it.
 
 use std::sync::{Arc, LazyLock};
 
@@ -11,7 +13,7 @@ use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use crate::api::convert::rejections::StatusErrors;
 use crate::proto::FILE_DESCRIPTOR_SET;
 
-/// Methods of the standard services that are served beside ours.
+/// Methods of the standard services that are served besides those of the contract.
 const STANDARD_METHODS: [&str; 5] = [
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/List",
@@ -20,15 +22,16 @@ const STANDARD_METHODS: [&str; 5] = [
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
 
-/// Routes, or what stands around them, as they are served.
+/// A service with the layers of the transport around it, which speaks gRPC.
 pub type GrpcStack<S> = bookd_transport::Stack<S, Grpc<StatusErrors>>;
 
-/// Lays the layers around routes. Their calls are counted by `admission`, and logged only if `is_logging`.
+/// Puts the layers around routes. Their calls are counted by `admission`, and logged if
+/// `is_logging`.
 pub fn around<S>(routes: S, admission: Arc<Admission>, is_logging: bool) -> GrpcStack<S> {
     bookd_transport::stack(routes, Grpc(StatusErrors), &METHODS, admission, is_logging)
 }
 
-/// The same with an admission of their own, and without a log.
+/// Puts the layers around routes, with an admission of their own and without an access log.
 pub fn alone<S>(routes: S) -> GrpcStack<S> {
     around(routes, Arc::default(), false)
 }
@@ -50,11 +53,11 @@ static METHODS: LazyLock<Methods> = LazyLock::new(|| {
     for file in &files.file {
         for service in &file.service {
             let path = |method: &str| format!("/{}.{}/{method}", file.package(), service.name());
-            let known = |it: &MethodDescriptorProto| {
+            let known = |method: &MethodDescriptorProto| {
                 (
-                    path(it.name()),
+                    path(method.name()),
                     Method {
-                        is_reading: is_reading(it),
+                        is_reading: is_reading(method),
                         is_standard: false,
                     },
                 )

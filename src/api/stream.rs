@@ -1,7 +1,7 @@
-//! Streams of messages: each is made when the client has room for it, and not before.
+//! Streams of messages, each made when the client can take it and not before.
 //!
-//! Nothing waits in memory for a client that does not read, no task outlives its stream, and after an error the stream
-//! is over.
+//! No message waits in memory for a client that does not read, no task outlives its stream, and an
+//! error ends the stream.
 
 use std::pin::Pin;
 
@@ -17,13 +17,13 @@ pub(crate) type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Sen
 
 /// Makes the messages of one stream.
 pub(crate) trait Source: Send + 'static {
-    /// What it makes.
+    /// The type of its messages.
     type Message;
-    /// The next message; waits for it.
+    /// Waits for the next message.
     fn next(&mut self) -> impl Future<Output = Answered<Self::Message>> + Send;
 }
 
-/// The stream of what a source makes.
+/// The stream of the messages of a source.
 pub(crate) fn messages<S: Source>(source: S) -> Messages<S::Message> {
     Box::pin(try_unfold(source, async |mut source| {
         let message = source

@@ -1,7 +1,7 @@
-//! One log line a call: which method, how it ended, how long it took.
+//! The access log: one line for each call, with its method, its outcome and its duration.
 //!
-//! Nothing of a request or an answer is in it, no id, no address: not even who called. What stands in a path that is
-//! no method of ours was made up by the caller, and is not repeated.
+//! A line has nothing of the request or the answer, no id, no address and no caller. A path that is
+//! no method of the service is text that the client chose, and is not repeated.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -16,12 +16,12 @@ use tower::Service;
 use crate::methods::Methods;
 use crate::protocol::{CallOutcome, Protocol};
 
-/// What a call of something that there is not is called.
+/// The method of a call whose path is no method.
 const UNKNOWN: &str = "unknown";
-/// How a call ended that did not come to its end.
+/// The code of a call that was dropped before its end.
 const CUT_OFF: &str = "CutOff";
 
-/// A service each of whose calls leaves a line in the log.
+/// A service whose calls are logged, one line each.
 #[derive(Clone, Debug)]
 pub struct AccessLog<S, P> {
     inner: S,
@@ -99,7 +99,7 @@ where
     }
 }
 
-/// The body of an answer, whose end is the end of its call.
+/// The body of an answer; its end is the end of the call.
 pub struct LoggedBody<B, P> {
     body: B,
     record: Option<CallRecord>,
@@ -134,7 +134,7 @@ impl<B: Body<Data = Bytes> + Unpin, P: Protocol> Body for LoggedBody<B, P> {
     }
 }
 
-/// A call under way. Dropped before its end, it was cut off, and its line says so.
+/// A call in progress. A record that is dropped before the end of its call logs `CUT_OFF`.
 #[derive(Debug)]
 struct CallRecord {
     /// The path of the method.
@@ -152,7 +152,7 @@ impl CallRecord {
         }
     }
 
-    /// The call ends so; what it is told after that is not logged.
+    /// Logs the outcome of the call; later outcomes are not logged.
     fn end(&mut self, outcome: &CallOutcome) {
         self.log(outcome.code, &outcome.reason);
     }
@@ -163,9 +163,10 @@ impl CallRecord {
         }
         let method = self.method;
         let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        match reason {
-            "" => tracing::info!(method, code, ms, "call"),
-            reason => tracing::info!(method, code, reason, ms, "call"),
+        if reason.is_empty() {
+            tracing::info!(method, code, ms, "call");
+        } else {
+            tracing::info!(method, code, reason, ms, "call");
         }
     }
 }
@@ -191,7 +192,7 @@ mod tests {
     use crate::methods::Method;
     use crate::testing::{Plain, ScriptedBody, read, request, sure, trailers};
 
-    /// The lines of a log, without what they took.
+    /// The lines of a log, without their durations.
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<String>>>);
 
@@ -227,7 +228,7 @@ mod tests {
         fn exit(&self, _: &span::Id) {}
     }
 
-    /// What is logged of one call with this answer, of which so much is read.
+    /// The log of one call with this answer, which is read if `is_read`.
     async fn logged(path: &str, answer: Response<ScriptedBody>, is_read: bool) -> Vec<String> {
         let methods: Methods = [("/s/m".to_owned(), Method::default())]
             .into_iter()

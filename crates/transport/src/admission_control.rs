@@ -1,6 +1,7 @@
-//! Lets a call in, or asks its caller to come again.
+//! The layer of admission control: lets a call in, or tells its client when to retry.
 //!
-//! It stands before all that costs something: what a full server does not take up must cost it next to nothing.
+//! It stands before all other work on a call: a call that a full server refuses must cost it next
+//! to nothing.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,13 +14,14 @@ use tower::Service;
 
 use crate::admission::{Admission, ConnectionShare};
 use crate::connection_service::Peer;
+use crate::early_answer::{EarlyAnswer, PassedOrAnswered};
 use crate::methods::Methods;
 use crate::protocol::Protocol;
 use crate::rejection::Rejection;
 use crate::response_body::ResponseBody;
-use crate::unread::{PassedOrAnswered, Unread};
 
-/// A service that is reached only by calls that are let in. Each has its [`crate::CallPermit`] in its extensions.
+/// A service that only admitted calls reach. Each of them has its [`crate::CallPermit`] in its
+/// extensions.
 #[derive(Clone, Debug)]
 pub struct AdmissionControl<S, P> {
     inner: S,
@@ -59,7 +61,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        // What came over a connection has both; a service that is called without one has them all the same.
+        // A request that came over a connection has a share and a peer; a service that is called
+        // without a connection gets defaults.
         let share = request
             .extensions()
             .get::<ConnectionShare>()
@@ -77,7 +80,7 @@ where
                     .protocol
                     .response(&Rejection::TooManyCalls { retry_after });
                 let wait_for_rest = || self.admission.wait_for_rest(&share);
-                return PassedOrAnswered::Unread(Unread::new(
+                return PassedOrAnswered::Answered(EarlyAnswer::new(
                     answer,
                     request.into_body(),
                     wait_for_rest,

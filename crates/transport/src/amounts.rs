@@ -1,32 +1,36 @@
-//! What is held, as numbers that go up to a limit and are shared out among connections.
+//! Counters of what calls hold, up to a limit, shared out among connections.
 //!
-//! Whoever adds gives back as much, and few connections never take all of anything.
+//! Every addition is given back in full, and a few connections never take all of a kind.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// A connection gets at most this part of what the other connections leave of its kind: so few of them never
-/// take all of it.
-const PART_OF_REST: usize = 8;
+/// A connection gets at most what the other connections leave of a kind, divided by this number, so
+/// that a few connections never take all of it.
+const REST_DIVISOR: usize = 8;
 
-/// What is held, by all or by one connection.
+/// What is held by all connections together, or by one.
 #[derive(Debug, Default)]
 pub(crate) struct Amounts {
-    /// Begun or being worked on, of a connection; being worked on, of all.
+    /// Calls: of one connection those that are begun or being worked on, of all connections only
+    /// those that are being worked on.
     pub(crate) calls: Amount,
+    /// Calls that are known to lack a part of their request; counted for all connections only.
     pub(crate) begun: Amount,
-    /// Of health and reflection.
+    /// Calls of health and reflection.
     pub(crate) standard: Amount,
-    /// Refused, and still coming.
+    /// Refused requests whose rest is waited for.
     pub(crate) rests: Amount,
+    /// Bytes of requests that are being received.
     pub(crate) receiving: Amount,
+    /// Bytes of answers that clients have not taken, each answer with its fixed weight.
     pub(crate) untaken: Amount,
-    /// The bytes in `untaken` that go to the peer; counted for connections only.
+    /// The bytes in `untaken` without the fixed weight; counted for single connections only.
     pub(crate) unsent: Amount,
-    /// How often `untaken` became nothing; counted for connections only.
+    /// How often `untaken` became 0; counted for single connections only.
     pub(crate) emptied: Amount,
 }
 
-/// A number that is held, up to a limit.
+/// One counter.
 #[derive(Debug, Default)]
 pub(crate) struct Amount(AtomicUsize);
 
@@ -35,16 +39,17 @@ impl Amount {
         self.0.load(Relaxed)
     }
 
-    /// Takes so much, and tells how much is held now.
+    /// Adds `amount`; returns what is held now.
     pub(crate) fn add(&self, amount: usize) -> usize {
         self.0.fetch_add(amount, Relaxed).saturating_add(amount)
     }
 
-    /// Takes so much for a connection, which gets a part of what the others leave, and always a little.
+    /// Adds `amount` for one connection, if the connection stays within `granted` or within its
+    /// share of what the other connections leave of `max`. Returns whether the amount was added.
     pub(crate) fn share_out(&self, amount: usize, max: usize, granted: usize, own: &Self) -> bool {
         let (mine, all) = (own.add(amount), self.add(amount));
         let left = max.saturating_sub(all.saturating_sub(mine));
-        let fits = mine <= granted || mine <= left / PART_OF_REST;
+        let fits = mine <= granted || mine <= left / REST_DIVISOR;
         if !fits {
             own.give_back(amount);
             self.give_back(amount);
@@ -52,7 +57,7 @@ impl Amount {
         fits
     }
 
-    /// Gives so much back, and tells how much is held now.
+    /// Subtracts `amount`; returns what is held now.
     pub(crate) fn give_back(&self, amount: usize) -> usize {
         self.0.fetch_sub(amount, Relaxed) - amount
     }

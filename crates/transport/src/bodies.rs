@@ -1,4 +1,6 @@
-//! Lays limits of time and memory around what a call receives and what it answers, and tells its permit how far it is.
+//! The layer of limits of time and memory on the bodies of requests and answers.
+//!
+//! The layer moves the permit of each call through its phases.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -13,7 +15,8 @@ use crate::protocol::Protocol;
 use crate::request_body::RequestBody;
 use crate::response_body::CountedBody;
 
-/// A service whose requests and answers are bounded. Stands behind [`crate::admission_control::AdmissionControl`].
+/// A service whose requests and answers are limited. Stands inside
+/// [`crate::admission_control::AdmissionControl`].
 #[derive(Clone, Debug)]
 pub struct BoundedBodies<S, P> {
     inner: S,
@@ -60,7 +63,7 @@ where
 /// A call whose answer has not begun.
 pub struct BoundedFuture<F, P> {
     answer: F,
-    /// Until the answer has it.
+    /// None once the answer has it.
     permit: Option<Arc<CallPermit>>,
     protocol: P,
 }
@@ -116,13 +119,13 @@ mod tests {
     fn call<B>(admission: &Arc<Admission>, method: Method, body: B) -> Request<B> {
         let permit = admission
             .admit(&ConnectionShare::default(), method)
-            .expect("there is room");
+            .expect("it is below the limit");
         let mut request = request(body, None);
         request.extensions_mut().insert(permit);
         request
     }
 
-    /// What a service that reads all of its request is told.
+    /// The error that a service meets which reads its whole request.
     async fn received(body: ScriptedBody) -> String {
         let service = tower::service_fn(|request: Request<RequestBody<ScriptedBody, Plain>>| {
             Box::pin(async move {
@@ -146,7 +149,7 @@ mod tests {
         // An eighth of 800 KiB is 100 messages of a KiB.
         assert_eq!(
             received(ScriptedBody::of_data("ten of 100", 11).0).await,
-            "NoRoomToReceive"
+            "ReceiveMemoryFull"
         );
         assert_eq!(
             received(ScriptedBody::of_data("ten of 100", 10).0).await,
@@ -171,7 +174,7 @@ mod tests {
                 .await;
             assert_eq!(
                 read(sure(answer)).await,
-                format!("NoRoomToAnswer {{ is_reading: {is_reading} }}")
+                format!("AnswerMemoryFull {{ is_reading: {is_reading} }}")
             );
         }
     }

@@ -1,8 +1,8 @@
 //! One connection from its first byte to its last.
 //!
-//! A connection always ends: by its peer, by the handshake timer, by age, by idleness, by a missed ping, by answers that
-//! it leaves unread, or with the server; and whichever it is, calls in flight get a grace after GOAWAY, except when the
-//! server aborts or nobody reads them.
+//! A connection always ends: by its peer, by the handshake timer, by age, by idleness, by a missed
+//! ping, by answers that its peer does not read, or with the server. Calls in flight get a grace
+//! period after GOAWAY, unless the server aborts or the peer does not read the answers.
 
 use std::future::pending;
 use std::net::SocketAddr;
@@ -23,12 +23,13 @@ use crate::limits::ServerLimits;
 use crate::shared::{Shared, Stage};
 use crate::tasks::Tasks;
 
-/// Of the answers that wait, the part that a peer takes in a period if it reads at all.
-const UNREAD_PART: u64 = 8;
-/// What it takes at least. Pings are less.
+/// A peer that reads at all takes at least the bytes that wait for it, divided by this number, in
+/// each period.
+const UNREAD_DIVISOR: u64 = 8;
+/// The bytes that such a peer takes at least. Pings are fewer.
 const UNREAD_BYTES_LEAST: u64 = 1_024;
 
-/// Who a connection is from.
+/// The peer of a connection, and the connection's number.
 #[derive(Clone, Copy)]
 pub(crate) struct Origin {
     pub(crate) peer: SocketAddr,
@@ -90,15 +91,17 @@ fn cut_unread(shared: &Shared, origin: &Origin) {
     tracing::debug!(peer = %origin.peer, "closed: it asks and does not read the answers");
 }
 
-/// Resolves when answers waited for the peer through all of a `period` in which it took next to nothing. Looks once a
-/// period. Closing is all that can be done: HTTP/2 asks nobody while a peer grants no window. Both are bytes on the
-/// wire: what else an answer weighs in memory is many times a small one, and nobody could read fast enough for that.
+/// Resolves when answers waited for the peer through a whole `period` in which the peer took next
+/// to nothing; looks once a period. The connection can only be closed then: HTTP/2 makes no
+/// progress while a peer grants no window. Both sides of the comparison are bytes on the wire. The
+/// memory of an answer is not counted: it is many times the bytes of a small answer, and no peer
+/// could read fast enough for it.
 async fn left_unread(share: &ConnectionShare, written: &Written, period: Duration) {
     loop {
         let (waiting, emptied_before, written_before) =
             (share.unsent(), share.emptied(), written.bytes());
         tokio::time::sleep(period).await;
-        let least = (waiting as u64 / UNREAD_PART).max(UNREAD_BYTES_LEAST);
+        let least = (waiting as u64 / UNREAD_DIVISOR).max(UNREAD_BYTES_LEAST);
         let is_waiting_since = waiting > 0 && share.emptied() == emptied_before;
         if is_waiting_since && written.bytes().wrapping_sub(written_before) < least {
             return;
@@ -106,7 +109,8 @@ async fn left_unread(share: &ConnectionShare, written: &Written, period: Duratio
     }
 }
 
-/// The end of the grace; a server that drains has one grace for all of its connections, and aborts at its end.
+/// Waits for the end of the grace period. None where the server drains: it has one grace period for
+/// all of its connections, and aborts at its end.
 async fn over(grace: Option<Duration>) {
     match grace {
         Some(grace) => tokio::time::sleep(grace).await,
@@ -127,7 +131,7 @@ fn builder(limits: &ServerLimits, tasks: Tasks) -> http2::Builder<Tasks> {
         .initial_connection_window_size(limits.connection_window_bytes)
         .keep_alive_interval(limits.keepalive)
         .keep_alive_timeout(limits.keepalive_timeout)
-        // gRPC has no use for it, and formatting it costs on every answer.
+        // gRPC does not use the date, and formatting it costs time on every answer.
         .auto_date_header(false);
     builder
 }
@@ -156,7 +160,7 @@ mod tests {
         let next = || {
             admission
                 .keep(Bytes::from(vec![7; ANSWER]), &share)
-                .expect("there is room")
+                .expect("it is below the limit")
         };
         let mut waiting: std::collections::VecDeque<Bytes> = (0..WAITING).map(|_| next()).collect();
         let reads = async {

@@ -1,6 +1,7 @@
-//! The calls of one connection: tells each who it is from, and knows whether any is open.
+//! The service of one connection: adds the peer to each call, and knows whether a call is open.
 //!
-//! A call counts as open from its headers until its answer's body is dropped, whichever way that comes about.
+//! A call counts as open from its headers until the body of its answer is dropped, however the call
+//! ends.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -18,14 +19,14 @@ use tower::util::{Oneshot, ServiceExt};
 
 use crate::admission::ConnectionShare;
 
-/// In the extensions of every request: where it comes from, as far as the transport knows. Not an identity.
+/// Where a call comes from, in the extensions of every request. The address is no identity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
-    /// The other end of the connection.
+    /// The address of the peer; none where the transport does not know it.
     pub address: Option<SocketAddr>,
 }
 
-/// What a worker can serve: a stack of layers around a service, which answers every call in one way or another.
+/// What a worker can serve: a stack of layers around a service, which answers every call.
 pub trait Calls: Clone + Send + Unpin + 'static {
     /// The body of its answers.
     type Body: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static;
@@ -54,7 +55,7 @@ where
     }
 }
 
-/// How much a connection is used.
+/// The numbers of calls that began and ended on a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
     begun: AtomicU64,
@@ -62,7 +63,8 @@ pub(crate) struct Activity {
 }
 
 impl Activity {
-    /// Resolves when no call was open for `period`, looking once a period: so after one to two periods.
+    /// Resolves when no call was open for `period`. Looks once a period, and so resolves after one
+    /// to two periods.
     pub(crate) async fn idle_for(&self, period: Duration) {
         let mut begun_before = None;
         loop {
@@ -157,7 +159,7 @@ where
     }
 }
 
-/// The answer of a call, which is open until this is dropped.
+/// The answer of a call; the call is open until the answer is dropped.
 pub(crate) struct CallBody<B> {
     body: B,
     _open: Option<OpenCall>,

@@ -1,7 +1,8 @@
-//! Ends calls at their deadlines.
+//! Deadlines: each call ends at the deadline of its client or of the server.
 //!
-//! No call waits for ever for its answer to begin, and a stream ends when its client no longer waits for it. A first
-//! message whose outcome is known is delivered even if the deadline passed meanwhile.
+//! No call waits for ever for its answer to begin, and a stream ends when its client no longer
+//! waits for it. A first message whose outcome is known is delivered even if the deadline passed
+//! meanwhile.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,29 +15,31 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 use tower::Service;
 
+use crate::early_answer::EarlyAnswer;
 use crate::protocol::Protocol;
 use crate::rejection::Rejection;
 use crate::response_body::ResponseBody;
 use crate::timer::Timer;
-use crate::unread::Unread;
 
-/// Time within which an answer begins, whatever deadline the client sets or leaves out. Decisions take milliseconds;
-/// what this ends is a request whose body never arrives. Streams begin at once and may then go on.
+/// Seconds within which an answer must begin, with or without a deadline of the client. Decisions
+/// take milliseconds, so that this limit ends requests whose body never arrives. A stream begins at
+/// once, and may then go on.
 const ANSWER_SECONDS_MAX: u64 = 120;
 
-/// In the extensions of every request: when its answer must have begun. Work that leaves a queue after it is not
-/// begun any more.
+/// When the answer of a call must have begun; in the extensions of every request. Work that leaves
+/// a queue after its deadline is not begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(pub Instant);
 
 impl Deadline {
-    /// Whether it has passed.
+    /// Whether the deadline has passed at `now`.
     pub fn is_over(self, now: Instant) -> bool {
         now >= self.0
     }
 }
 
-/// A service that answers in time, or is answered for. Every call that reaches it has its [`Deadline`] in its extensions.
+/// A layer that answers in place of a service that does not answer in time. Every call that reaches
+/// the service has its [`Deadline`] in its extensions.
 #[derive(Clone, Debug)]
 pub struct Deadlines<S, P> {
     inner: S,
@@ -83,9 +86,10 @@ where
                     stream_deadline,
                 }
             }
-            Err(rejection) => {
-                DeadlineState::Unread(Unread::of_call(protocol.response(&rejection), request))
-            }
+            Err(rejection) => DeadlineState::Answered(EarlyAnswer::of_call(
+                protocol.response(&rejection),
+                request,
+            )),
         };
         DeadlineFuture { state, protocol }
     }
@@ -98,7 +102,7 @@ pub struct DeadlineFuture<F, B, P> {
 }
 
 enum DeadlineState<F, B> {
-    Unread(Unread<B>),
+    Answered(EarlyAnswer<B>),
     Running {
         answer: F,
         timer: Timer,
@@ -117,8 +121,8 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let protocol = self.protocol;
         let (response, deadline) = match &mut self.state {
-            DeadlineState::Unread(unread) => (
-                ResponseBody::rendered(ready!(Pin::new(unread).poll(cx))),
+            DeadlineState::Answered(answer) => (
+                ResponseBody::rendered(ready!(Pin::new(answer).poll(cx))),
                 None,
             ),
             DeadlineState::Running {
@@ -146,7 +150,7 @@ where
     }
 }
 
-/// The body of an answer, which ends at the client's deadline.
+/// The body of an answer; it ends at the client's deadline.
 pub struct DeadlineBody<B, P> {
     body: ResponseBody<B>,
     timer: Option<Timer>,
@@ -155,8 +159,9 @@ pub struct DeadlineBody<B, P> {
 }
 
 impl<B, P> DeadlineBody<B, P> {
-    /// The first message is delivered even if the deadline passed meanwhile: its outcome is known, and better told.
-    /// A stream that always has a next message would otherwise never see its deadline.
+    /// Whether the stream is cut before this frame. The first message is delivered even if the
+    /// deadline passed meanwhile, because its outcome is known. Later ones are checked here,
+    /// because a stream that always has a next message never waits for the timer.
     fn is_cut_before(&mut self, frame: &Frame<Bytes>) -> bool {
         let is_later_data = frame.is_data() && std::mem::replace(&mut self.has_sent_data, true);
         is_later_data && self.timer.as_ref().is_some_and(Timer::is_over)
@@ -269,7 +274,7 @@ mod tests {
                     .await,
             );
             if count > 1 {
-                // Its messages are there at once, and nobody reads them before the deadline.
+                // Its messages are there at once, and are not read before the deadline.
                 tokio::time::advance(Duration::from_millis(50)).await;
             }
             let first = answer
@@ -278,7 +283,10 @@ mod tests {
                 .await
                 .expect("a frame")
                 .expect("no error");
-            assert_eq!(first.into_data().expect("what is known is told"), expected);
+            assert_eq!(
+                first.into_data().expect("a known outcome is delivered"),
+                expected
+            );
             let second = answer
                 .body_mut()
                 .frame()

@@ -1,7 +1,7 @@
-//! Replaces the errors of the service's framework by those of the transport.
+//! The layer that replaces the errors of the service's framework by rejections.
 //!
-//! What a caller sees is an error of the service itself, or one that somebody decided on: never one that a library made
-//! up, and never one that says that it is our fault without saying what happened.
+//! A client sees an error of the service itself or a rejection: never an error that a library
+//! chose, and never an internal error that does not say what happened.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -82,7 +82,8 @@ where
     }
 }
 
-/// The body of an answer, whose trailers are looked at, and which ends with trailers instead of an error.
+/// The body of an answer. Errors in its trailers are replaced, and an error of the body becomes
+/// trailers.
 pub struct MappedBody<B, P> {
     body: ResponseBody<B>,
     protocol: P,
@@ -129,7 +130,7 @@ where
     }
 }
 
-/// A failure is ours, and whoever runs the server must hear of it.
+/// Logs an answer that failed: it is a fault of the server, which its operator must learn of.
 fn logged(rejection: Rejection) -> Rejection {
     if let Rejection::AnswerFailed { message } = &rejection {
         tracing::error!(message, "an answer failed; the caller is told UNKNOWN");

@@ -1,7 +1,9 @@
-//! gRPC over HTTP/2, as far as the transport must understand it: content type, deadline, framing, and where a status is.
+//! gRPC over HTTP/2, as far as the transport must understand it: content type, deadline, framing,
+//! and the headers of a status.
 //!
-//! What the errors look like is given by whoever renders them. RenderErrors of the service carry `google.rpc` details, always; so
-//! one without them is of the service's framework, or of a standard service, whose codes pass.
+//! `RenderErrors` decides what errors look like. Errors of the service always have `google.rpc`
+//! details; an error without them is one of the service's framework, or of a standard service,
+//! whose codes pass.
 
 use std::time::Duration;
 
@@ -12,16 +14,17 @@ use percent_encoding::percent_decode;
 use crate::protocol::{BoxError, CallOutcome, FoundIn, MessageProgress, Protocol};
 use crate::rejection::Rejection;
 
-/// Bytes of one request message. A service must refuse a longer one by the length that it announces.
+/// The most bytes of one request message. A service must refuse a longer one by the length that the
+/// message announces.
 pub const REQUEST_BYTES_MAX: usize = 1_024 * 1_024;
 
 const CONTENT_TYPE: &str = "application/grpc";
 const TIMEOUT: &str = "grpc-timeout";
-/// Digits of `grpc-timeout`, as the protocol limits them.
+/// The most digits of `grpc-timeout`, a limit of the protocol.
 const TIMEOUT_DIGITS_MAX: usize = 8;
-/// The longest deadline of a stream. A client that says more means "no deadline".
+/// The longest deadline of a stream. A client that sends a longer one means "no deadline".
 const STREAM_SECONDS_MAX: u64 = 24 * 60 * 60;
-/// Before each message: whether it is compressed, and its length.
+/// The bytes before each message: one says whether it is compressed, four are its length.
 const PREFIX_BYTES: usize = 5;
 
 const STATUS: &str = "grpc-status";
@@ -32,7 +35,7 @@ const UNKNOWN: usize = 2;
 const OUT_OF_RANGE: &[u8] = b"11";
 const UNIMPLEMENTED: &[u8] = b"12";
 const INTERNAL: &[u8] = b"13";
-/// The codes by their numbers.
+/// The names of the codes, by their numbers.
 const CODES: [&str; 17] = [
     "Ok",
     "Cancelled",
@@ -52,24 +55,24 @@ const CODES: [&str; 17] = [
     "DataLoss",
     "Unauthenticated",
 ];
-/// What the access log has for an answer without a status.
+/// The code of an answer without a status in the access log.
 const NOT_GRPC: &str = "NotGrpc";
 
-/// Writes errors as gRPC has them, and reads what the transport wants to know of others.
+/// Writes rejections as errors of gRPC, and reads the errors of others for the log.
 pub trait RenderErrors: Copy + Send + Sync + Unpin + 'static {
     /// A rejection as a whole answer.
     fn response(self, rejection: &Rejection) -> Response<Bytes>;
     /// A rejection as trailers.
     fn trailers(self, rejection: &Rejection) -> HeaderMap;
-    /// A rejection as an error that the service's framework takes for its own.
+    /// A rejection as an error that the service's framework passes on as its own.
     fn error(self, rejection: &Rejection) -> BoxError;
-    /// What an error of the service's framework says.
+    /// The message of an error of the service's framework.
     fn message(self, error: BoxError) -> String;
-    /// The reason in the details of these headers or trailers; empty if there is none.
+    /// The reason in the details of these headers or trailers; empty without one.
     fn reason(self, headers: &HeaderMap) -> String;
 }
 
-/// The protocol, with errors that look like this.
+/// The protocol, with its errors rendered by `E`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Grpc<E>(pub E);
 
@@ -113,7 +116,7 @@ impl<E: RenderErrors> Protocol for Grpc<E> {
         }
         let is_of_service = headers.contains_key(STATUS_DETAILS);
         match (code, found) {
-            // A handler must not answer so; whatever it did, its effect is not known.
+            // A handler must not answer INTERNAL, so that the effect of the call is not known.
             (INTERNAL, _) if is_of_service => Some(Rejection::AnswerFailed {
                 message: message(headers),
             }),
@@ -131,7 +134,8 @@ impl<E: RenderErrors> Protocol for Grpc<E> {
                 message if message.is_empty() => Rejection::NoSuchMethod {
                     path: path.to_owned(),
                 },
-                // The framework says what it does not do, such as a compression.
+                // The framework names the feature that it does not implement, such as a
+                // compression.
                 what => Rejection::NotImplemented { what },
             }),
             _ => None,
@@ -182,7 +186,7 @@ impl<E: RenderErrors> Protocol for Grpc<E> {
     }
 }
 
-/// What a status says.
+/// The message of a status.
 fn message(headers: &HeaderMap) -> String {
     let message = headers
         .get(STATUS_MESSAGE)
@@ -190,7 +194,7 @@ fn message(headers: &HeaderMap) -> String {
     percent_decode(message).decode_utf8_lossy().into_owned()
 }
 
-/// The value of `grpc-timeout`, a day at most; none if it is not one.
+/// The value of `grpc-timeout`, a day at most; none if it is malformed.
 fn parse_timeout(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
     if digits.is_empty()
@@ -212,16 +216,16 @@ fn parse_timeout(value: &[u8]) -> Option<Duration> {
     Some(timeout.min(Duration::from_secs(STREAM_SECONDS_MAX)))
 }
 
-/// How far the messages of a body have come, each behind a prefix that announces its length.
+/// Follows the messages of a body, each behind a prefix that announces its length.
 #[derive(Default)]
 pub struct Prefixed {
-    /// Bytes of the prefix that are there.
+    /// Bytes of the current prefix that have arrived.
     prefix_bytes: usize,
-    /// What it announced so far.
+    /// The length that the current prefix announces, as far as it has arrived.
     announced: usize,
-    /// Bytes of the message that are still to come.
+    /// Bytes of the current message that have not arrived.
     missing: usize,
-    /// What the longest message announced that is not refused by its length.
+    /// The longest length that was announced and is not refused.
     longest: usize,
 }
 
@@ -252,7 +256,7 @@ impl MessageProgress for Prefixed {
         }
     }
 
-    fn bytes_set_aside(&self) -> usize {
+    fn bytes_reserved(&self) -> usize {
         self.longest
     }
 }

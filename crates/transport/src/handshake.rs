@@ -1,7 +1,8 @@
-//! Notices when a connection has sent the HTTP/2 preface and its first SETTINGS, and counts what it is sent.
+//! Notices when a peer has sent the HTTP/2 preface and its first SETTINGS, and counts the bytes
+//! that the peer is sent.
 //!
-//! Bytes pass unchanged; only their number is followed, and the length that the first frame announces. Whether they
-//! are a valid preface is hyper's to judge, which closes the connection when they are not.
+//! Bytes pass unchanged: only their number counts, and the length that the first frame announces.
+//! hyper judges whether they are a valid preface, and closes the connection when they are not.
 
 use std::io;
 use std::pin::Pin;
@@ -18,7 +19,7 @@ const PREFACE_BYTES: usize = 24;
 const FRAME_HEADER_BYTES: usize = 9;
 const FRAME_LENGTH_BYTES: usize = 3;
 
-/// A connection that tells once when its preface and first SETTINGS are complete.
+/// A connection that signals once when its preface and first SETTINGS are complete.
 pub(crate) struct Handshaking<I> {
     io: I,
     progress: HandshakeProgress,
@@ -26,7 +27,7 @@ pub(crate) struct Handshaking<I> {
     written: Written,
 }
 
-/// How many bytes the peer was sent.
+/// The number of bytes that the peer was sent.
 #[derive(Clone, Default)]
 pub(crate) struct Written(Arc<AtomicU64>);
 
@@ -43,7 +44,8 @@ impl Written {
 }
 
 impl<I> Handshaking<I> {
-    /// The receiver also resolves when the connection is dropped before.
+    /// The wrapped connection, the signal of its handshake, and the counter of what is written. The
+    /// signal resolves too when the connection is dropped before its handshake.
     pub(crate) fn new(io: I) -> (Handshaking<I>, oneshot::Receiver<()>, Written) {
         let (complete, completed) = oneshot::channel();
         let written = Written::default();
@@ -65,12 +67,12 @@ impl<I> Handshaking<I> {
 struct HandshakeProgress {
     /// Bytes read so far.
     position: usize,
-    /// What the first frame announced of its length so far.
+    /// The length that the first frame announces, as far as it was read.
     settings_bytes: usize,
 }
 
 impl HandshakeProgress {
-    /// Takes in more bytes; true when preface and first frame are there.
+    /// Takes in more bytes; true when the preface and the first frame are complete.
     fn advance(&mut self, bytes: &[u8]) -> bool {
         let length_field = PREFACE_BYTES..PREFACE_BYTES + FRAME_LENGTH_BYTES;
         for (position, byte) in (self.position..length_field.end).zip(bytes) {

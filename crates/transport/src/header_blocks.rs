@@ -1,7 +1,8 @@
-//! Passes a header block on to HTTP/2 only when it is whole.
+//! Holds each header block back until it is whole, and then passes it on to HTTP/2.
 //!
-//! HTTP/2 decodes a block as it arrives, and one byte of it can become a header of 100 bytes in memory. Here a block that
-//! is never finished costs the bytes that were sent of it, and those of all connections together are bounded.
+//! HTTP/2 decodes a block as it arrives, and one byte of it can become a header of 100 bytes in
+//! memory. Here an unfinished block costs the bytes that were sent of it, and the bytes of all
+//! connections together are limited.
 
 use std::io;
 use std::pin::Pin;
@@ -18,10 +19,11 @@ const FRAME_HEAD_BYTES: usize = 9;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
-/// A longer block is passed on unfinished: more than the h2 crate takes with `ServerLimits::header_list_bytes_max`, which ends
-/// the connection with an error of its own.
+/// A longer block is passed on unfinished: it is more than the h2 crate takes with
+/// `ServerLimits::header_list_bytes_max`, so that h2 ends the connection with an error of its own.
 const BLOCK_BYTES_MAX: usize = 256 * 1_024;
-/// What a connection may hold of a block however much the others hold: more than the headers of any call that is served.
+/// Bytes of a block that one connection may hold however much the other connections hold: more than
+/// the headers of any call that is served.
 const BLOCK_BYTES_GRANTED: usize = 24 * 1_024;
 /// Bytes that are read at a time while a block is held.
 const READ_BYTES: usize = 4 * 1_024;
@@ -42,13 +44,13 @@ impl BlockBytes {
     }
 }
 
-/// The unfinished block of one connection, after what came before it and was not read yet.
+/// The unfinished block of one connection, behind the bytes before it that were not read yet.
 struct UnfinishedBlock {
     all: Arc<BlockBytes>,
     bytes: Vec<u8>,
-    /// How many of them may be read.
+    /// The number of `bytes` that may be read.
     free: usize,
-    /// How many of them were read.
+    /// The number of `bytes` that were read.
     read: usize,
 }
 
@@ -62,7 +64,7 @@ impl UnfinishedBlock {
         }
     }
 
-    /// Keeps more bytes; an error when there is no room for them.
+    /// Keeps more bytes; an error when too many bytes are held.
     fn extend(&mut self, bytes: &[u8]) -> io::Result<()> {
         let of_all = self.all.held.fetch_add(bytes.len(), Relaxed) + bytes.len();
         self.bytes.reserve_exact(bytes.len());
@@ -75,8 +77,8 @@ impl UnfinishedBlock {
         Ok(())
     }
 
-    /// Gives what may be read, as much as fits.
-    fn give(&mut self, buffer: &mut ReadBuf<'_>) {
+    /// Puts into `buffer` as many of the readable bytes as fit.
+    fn read_into(&mut self, buffer: &mut ReadBuf<'_>) {
         let to = self.free.min(self.read + buffer.remaining());
         buffer.put_slice(&self.bytes[self.read..to]);
         self.read = to;
@@ -94,7 +96,8 @@ impl Drop for UnfinishedBlock {
     }
 }
 
-/// A connection whose header blocks are read only when they are whole. What is written passes unchanged.
+/// A connection whose header blocks are read only when they are whole. Written bytes pass
+/// unchanged.
 pub(crate) struct HeaderBlocks<I> {
     io: I,
     frames: FrameFollower,
@@ -139,36 +142,37 @@ impl<I: AsyncRead + Unpin> AsyncRead for HeaderBlocks<I> {
             let (bytes, before) = (read.filled(), this.held.bytes.len());
             let whole = this.frames.advance(bytes);
             this.held.extend(bytes)?;
-            // The end of the connection is HTTP/2's to judge, too.
+            // HTTP/2 also judges the end of the connection.
             let is_passed_on = bytes.is_empty() || this.held.bytes.len() > BLOCK_BYTES_MAX;
             if is_passed_on || whole > 0 {
                 this.held.free = before + if is_passed_on { bytes.len() } else { whole };
             }
         }
-        this.held.give(buffer);
+        this.held.read_into(buffer);
         Poll::Ready(Ok(()))
     }
 }
 
-/// Follows frames through the bytes of a connection, to know which are of an unfinished header block.
+/// Follows the frames of a connection, to know which bytes belong to an unfinished header block.
 #[derive(Default)]
 struct FrameFollower {
-    /// Bytes of the preface that came.
+    /// Bytes of the preface that have arrived.
     preface_bytes: usize,
-    /// The head of a frame, and how much of it came.
+    /// The head of the current frame, of which `head_bytes` have arrived.
     head: [u8; FRAME_HEAD_BYTES],
     head_bytes: usize,
-    /// Bytes of the frame that are still to come after its head.
+    /// Bytes of the current frame after its head that have not arrived.
     missing: usize,
-    /// A block was begun and is not whole.
+    /// A block has begun and is not whole.
     is_in_block: bool,
-    /// The frame is the last one of the block.
+    /// The current frame is the last one of the block.
     is_last: bool,
 }
 
 impl FrameFollower {
-    /// Takes in more bytes, and tells how many of them are before the unfinished block in which they end: all when there
-    /// is none, and none when that block was begun before. A block begins after the head of its first frame.
+    /// Takes in more bytes. Returns how many of them come before the unfinished block in which they
+    /// end: all of them without such a block, and 0 when the block began earlier. A block begins
+    /// after the head of its first frame.
     fn advance(&mut self, bytes: &[u8]) -> usize {
         let mut block_at = 0;
         let mut at = (PREFACE_BYTES - self.preface_bytes).min(bytes.len());
@@ -197,13 +201,13 @@ impl FrameFollower {
         }
     }
 
-    /// The head is there. Whether a block begins behind it.
+    /// Reads a complete head; true when a block begins behind it.
     fn begin_frame(&mut self) -> bool {
         let [l0, l1, l2, kind, flags, ..] = self.head;
         self.missing = usize::from(l0) << 16 | usize::from(l1) << 8 | usize::from(l2);
         self.is_last = flags & END_HEADERS != 0;
         let is_begun = kind == HEADERS && !self.is_in_block;
-        // In the middle of a block every other frame is an error of the peer, which HTTP/2 is to see.
+        // Any other frame inside a block is an error of the peer, which HTTP/2 must see.
         self.is_in_block = is_begun || (kind == CONTINUATION && self.is_in_block);
         is_begun
     }
@@ -260,7 +264,8 @@ mod tests {
         [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
     }
 
-    /// Settings, a block in three frames, data, and a block in one frame; and where the blocks lie.
+    /// Settings, a block in three frames, data, and a block in one frame; and the ranges of the
+    /// blocks.
     fn conversation() -> (Vec<u8>, [Range<usize>; 2]) {
         let frames = [
             frame(4, 0, &[1; 6]),
@@ -278,7 +283,7 @@ mod tests {
         [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bytes].concat()
     }
 
-    /// Reads what may be read, so many bytes at a time.
+    /// Reads all readable bytes, `at_a_time` at a time.
     async fn read_on(
         blocks: &mut HeaderBlocks<DuplexStream>,
         at_a_time: usize,
@@ -291,7 +296,7 @@ mod tests {
             match poll_fn(|cx| Poll::Ready(Pin::new(&mut *blocks).poll_read(cx, &mut buffer))).await
             {
                 Poll::Pending => {
-                    // The runtime, too, makes a task that reads much pause.
+                    // The runtime also makes a task pause that reads much.
                     tokio::task::yield_now().await;
                     pauses += 1;
                 }
@@ -326,7 +331,7 @@ mod tests {
                     sent += sending.len();
                     read_on(&mut blocks, at_a_time, &mut read)
                         .await
-                        .expect("there is room");
+                        .expect("it is below the limit");
                     assert_eq!(read, bytes[..passable(sent)], "{sent} in pieces of {piece}");
                     assert_eq!(all.held.load(Relaxed), sent - read.len());
                 }
@@ -352,7 +357,7 @@ mod tests {
             let mut read = Vec::new();
             read_on(&mut blocks, 1_000, &mut read)
                 .await
-                .expect("there is room");
+                .expect("it is below the limit");
             assert_eq!(read.len(), bytes.len());
         }
     }

@@ -1,11 +1,13 @@
-//! The transport: HTTP/2 from the listener to the service, and what no service should have to think of.
+//! The transport: HTTP/2 from the listener to the service, with admission control, deadlines,
+//! limits and the access log.
 //!
-//! Nothing a peer does on its connection slows another connection down, holds memory without a limit of [`ServerLimits`], or
-//! outlives [`Running::shutdown`]. Nothing of bookd is known here.
+//! Nothing that a peer does on its connection slows another connection down, holds memory without a
+//! limit of [`ServerLimits`], or outlives [`Running::shutdown`]. The crate knows nothing of bookd.
 //!
-//! A *worker* is a current-thread runtime. A connection and all its calls live on one worker, because a wake-up across
-//! threads costs more than deciding a booking does. tonic's own server is not used: it announces no stream limit,
-//! drops aged connections without GOAWAY, spins when descriptors run out, and waits for ever on an open stream.
+//! A *worker* is a current-thread runtime. A connection and all its calls live on one worker,
+//! because a wake-up across threads costs more than deciding a booking does. tonic's own server is
+//! not used: it announces no stream limit, drops aged connections without GOAWAY, spins when
+//! descriptors run out, and waits for ever on an open stream.
 
 mod access_log;
 mod admission;
@@ -15,6 +17,7 @@ mod bodies;
 mod connection;
 mod connection_service;
 mod deadline;
+mod early_answer;
 mod error_mapping;
 pub mod grpc;
 mod handshake;
@@ -36,7 +39,6 @@ mod tasks;
 #[cfg(test)]
 mod testing;
 mod timer;
-mod unread;
 mod worker;
 mod worker_queue;
 

@@ -1,72 +1,82 @@
-//! The limits of a connection and of all of them together.
+//! The limits of one connection and of all connections together.
 //!
-//! Every value has a default that is safe on an open network; nothing here may be unlimited.
+//! Every limit has a default that is safe on an open network; no limit may be infinite.
 
 use std::time::Duration;
 
 use crate::admission::AdmissionLimits;
 
-/// Calls in progress on one connection. gRPC clients queue what is above; a proxy opens a second connection.
+/// Calls in progress on one connection. gRPC clients queue further calls; a proxy opens a second
+/// connection.
 const STREAMS_MAX: u32 = 200;
-/// Streams reset by the peer and not yet taken up, or reset by us for the peer's errors, before the connection is
-/// closed. The defence against rapid reset (RUSTSEC-2024-0003), far above what cancelling clients do.
+/// Streams that the peer reset before they were taken up, or that the server reset for errors of
+/// the peer, before the connection is closed. This is the defence against rapid reset
+/// (RUSTSEC-2024-0003), far above what clients that cancel calls reach.
 const RESET_STREAMS_MAX: usize = 1_024;
-/// The headers of one call that are decoded: far above what the stack lets in, so that a call whose headers are too large
-/// is refused with a reason. Above this HTTP/2 answers 431 by itself; above four times this it ends the connection.
+/// Bytes of the decoded headers of one call: far above the limit of the layers, so that a call
+/// whose headers are too large is refused with a reason. Above this limit HTTP/2 answers 431 by
+/// itself; above four times the limit it ends the connection.
 const HEADER_LIST_BYTES_MAX: u32 = 128 * 1_024;
-/// Unfinished header blocks of all connections together: 512 of the longest that are decoded.
+/// Bytes of unfinished header blocks of all connections together: 512 blocks of the longest that
+/// are decoded.
 const BLOCK_BYTES_MAX: usize = 64 * 1_024 * 1_024;
-/// Answers that wait in memory for a peer that reads slowly, per call.
+/// Bytes of one call's answer that wait in memory for a peer that reads slowly.
 const SEND_BUFFER_BYTES_MAX: usize = 256 * 1_024;
-/// Connections open at once: a few per client process, and below the usual limits on descriptors.
+/// Connections that may be open at once: a few per client process, and below the usual limits on
+/// descriptors.
 const CONNECTIONS_MAX: usize = 10_000;
-/// Time for the HTTP/2 preface and the first SETTINGS. They are the first thing a client sends.
+/// Time for the HTTP/2 preface and the first SETTINGS, which a client sends first.
 const HANDSHAKE_SECONDS: u64 = 5;
-/// Age at which a connection is asked to go, so that clients spread again over servers that were added.
+/// Age at which a connection gets GOAWAY, so that clients spread over servers that were added.
 const AGE_SECONDS: u64 = 30 * 60;
-/// Time for calls in flight after GOAWAY by age or idleness. Long, because only streams take so long.
+/// Time for calls in flight after a GOAWAY by age or idleness. It is long, because only streams
+/// need it.
 const AGE_GRACE_SECONDS: u64 = 5 * 60;
-/// What a peer may send ahead of what was read: on one call, and on all of a connection. Small, for it counts once for
-/// each connection; a request of 1 MiB takes some round trips more.
+/// Bytes that a peer may send ahead of what was read, on one call and on one connection. They are
+/// small, because the memory counts for each connection; a request of 1 MiB takes some more round
+/// trips.
 const STREAM_WINDOW_BYTES: u32 = 128 * 1_024;
 const CONNECTION_WINDOW_BYTES: u32 = 256 * 1_024;
-/// In such a time a peer takes an eighth of the answers that wait for it, or its connection is closed. As long as a
-/// watcher may rest, which is told first if it reads again.
+/// A peer that takes less than an eighth of the answers that wait for it in this time loses its
+/// connection. The time is as long as a watcher may pause; a watcher that reads again gets its
+/// error first.
 const UNREAD_SECONDS: u64 = 60;
-/// Time in which a worker takes up a connection unless it is stuck. Taking one up is a few microseconds, and the longest
-/// that a call computes without a pause are some hundred milliseconds.
+/// Time within which a worker that is not stuck takes up a connection. Taking one up takes a few
+/// microseconds; a call computes without a pause for some hundred milliseconds at most.
 const STUCK_SECONDS: u64 = 1;
-/// Time without a call after which a connection is asked to go.
+/// Time without a call after which a connection gets GOAWAY.
 const IDLE_SECONDS: u64 = 10 * 60;
-/// Silence after which the peer is pinged, and the time it has for an answer.
+/// Silence after which the peer is pinged, and the time in which it must answer.
 const KEEPALIVE_SECONDS: u64 = 30;
 const KEEPALIVE_TIMEOUT_SECONDS: u64 = 20;
 
-/// What one server allows. `ServerLimits::default()` is meant for production.
+/// The limits of one server. `ServerLimits::default()` is meant for production.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerLimits {
     /// Calls in progress on one connection.
     pub streams_max: u32,
-    /// Reset streams on one connection before it is closed, counted separately by who reset them.
+    /// Reset streams on one connection before it is closed, counted separately for each side that
+    /// reset them.
     pub reset_streams_max: usize,
     /// Bytes of the decoded headers of one call.
     pub header_list_bytes_max: u32,
-    /// Bytes of unfinished header blocks on all connections together, beside 24 KiB that each may have. A connection that
-    /// sends more is closed.
+    /// Bytes of unfinished header blocks on all connections together, besides 24 KiB that each
+    /// connection may have. A connection that sends more is closed.
     pub block_bytes_max: usize,
     /// Bytes of one call's answer that wait for a slow reader.
     pub send_buffer_bytes_max: usize,
     /// Bytes of one call that the peer may send ahead.
     pub stream_window_bytes: u32,
-    /// The same of all calls of a connection.
+    /// Bytes of all calls of one connection that the peer may send ahead.
     pub connection_window_bytes: u32,
-    /// Time in which a peer takes an eighth of the answers that wait for it.
+    /// Time in which a peer must take an eighth of the answers that wait for it.
     pub unread: Duration,
     /// What all calls together may hold.
     pub admission: AdmissionLimits,
-    /// Connections open at once; what comes above is closed unanswered.
+    /// Connections that may be open at once; further ones are closed unanswered.
     pub connections_max: usize,
-    /// Time after which a worker that has not taken up a connection gets no further ones until it runs again.
+    /// Time after which a worker that has not taken up a connection gets no further ones until it
+    /// runs again.
     pub stuck: Duration,
     /// Time for the HTTP/2 preface and the first SETTINGS.
     pub handshake: Duration,
@@ -107,8 +117,9 @@ impl Default for ServerLimits {
 }
 
 impl ServerLimits {
-    /// The age of the connection with this number: within a tenth of `age`, so that connections which came together
-    /// do not go together. A function of the number and not of chance, so that a simulation repeats itself.
+    /// The age of the connection with this number: `age` plus or minus a tenth, so that connections
+    /// that came together do not go together. The number alone decides, not chance, so that
+    /// simulations are repeatable.
     pub(crate) fn age_of(&self, connection_number: u64) -> Duration {
         // Fibonacci hashing spreads neighbours over the whole range.
         let spread = connection_number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;

@@ -1,8 +1,9 @@
-//! Accepts connections and hands them to the workers in turn, on a thread of its own.
+//! The listener: accepts connections on a thread of its own and hands them to the workers in turn.
 //!
-//! A worker that does not take up what it was handed is stuck: it is passed over, and what it left is handed to the others,
-//! until it runs again. An error of accepting never ends the server and never makes it spin; the listener is closed as
-//! soon as the server drains, so that clients go elsewhere.
+//! A worker that does not take up its connections is stuck. Until it runs again it gets no further
+//! ones, and the other workers get those that wait for it. An error of accepting never ends the
+//! server and never makes it spin. The listener is closed as soon as the server drains, so that
+//! clients go elsewhere.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -18,14 +19,16 @@ use crate::metrics::OpenConnection;
 use crate::shared::{Shared, Stage};
 use crate::worker_queue::{Accepted, WorkerQueue};
 
-/// The first pause after an error that accepting again would meet again, such as EMFILE; doubled up to the longest.
+/// The first pause after an error that accepting again would meet again, such as EMFILE. The pause
+/// doubles up to `BACK_OFF_LONGEST`.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
-/// The longest pause: descriptors come back as connections end, and clients wait about a second before they retry.
+/// The longest pause. Descriptors come back as connections end, and clients wait about a second
+/// before they retry.
 const BACK_OFF_LONGEST: Duration = Duration::from_secs(1);
-/// A worker that is stuck again within so long is not logged again.
+/// A worker that is stuck again within this time is not logged again.
 const STUCK_LOGGED: Duration = Duration::from_secs(60);
 
-/// The listener, and the workers it hands to.
+/// The listener, and the dispatcher to the workers.
 pub(crate) struct Listener {
     pub(crate) listener: TcpListener,
     pub(crate) dispatcher: Dispatcher,
@@ -47,7 +50,7 @@ impl Listener {
         Ok(runtime.spawn(self.run()))
     }
 
-    /// Accepts until the server drains. The end of the dispatcher tells the workers that nothing more comes.
+    /// Accepts until the server drains. Dropping the dispatcher closes the queues of the workers.
     async fn run(self) {
         let Listener {
             listener,
@@ -75,7 +78,7 @@ async fn accept(listener: TcpListener, mut dispatcher: Dispatcher, shared: &mut 
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = dispatcher.something_to_do() => {
+            () = dispatcher.work_to_do() => {
                 dispatcher.look();
                 continue;
             }
@@ -89,7 +92,8 @@ async fn accept(listener: TcpListener, mut dispatcher: Dispatcher, shared: &mut 
                     tracing::debug!(%peer, "refused: too many connections");
                     continue;
                 };
-                // Without it small answers wait for the peer's delayed acknowledgement, 40 ms a call.
+                // Without TCP_NODELAY small answers wait for the peer's delayed acknowledgement, 40
+                // ms a call.
                 let Ok(stream) = stream.set_nodelay(true).and_then(|()| stream.into_std()) else {
                     continue;
                 };
@@ -119,11 +123,11 @@ async fn accept(listener: TcpListener, mut dispatcher: Dispatcher, shared: &mut 
 /// Hands connections to the workers in turn.
 pub(crate) struct Dispatcher {
     workers: Vec<Arc<WorkerQueue>>,
-    /// Whose turn it is.
-    turn: usize,
-    /// See `WorkerQueue`.
+    /// The number of the worker that is next in turn.
+    next: usize,
+    /// Notified by the workers: one of them took up a connection, or is no longer stuck.
     taken: Arc<Notify>,
-    /// See `ServerLimits::stuck`.
+    /// How long a connection may wait before its worker counts as stuck.
     stuck: Duration,
     /// When each worker was last logged as stuck.
     logged: Vec<Option<Instant>>,
@@ -136,7 +140,7 @@ impl Drop for Dispatcher {
 }
 
 impl Dispatcher {
-    /// A dispatcher to so many workers, with the queue of each.
+    /// A dispatcher to `count` workers, and the queue of each.
     pub(crate) fn new(count: usize, stuck: Duration) -> (Self, Vec<Arc<WorkerQueue>>) {
         let taken = Arc::new(Notify::new());
         let workers: Vec<_> = (0..count)
@@ -145,7 +149,7 @@ impl Dispatcher {
         (
             Self {
                 workers: workers.clone(),
-                turn: 0,
+                next: 0,
                 taken,
                 stuck,
                 logged: vec![None; count],
@@ -154,17 +158,17 @@ impl Dispatcher {
         )
     }
 
-    /// The next worker in turn that can be handed one more.
+    /// The next worker in turn that can take one more connection.
     fn next_worker(&mut self) -> Option<&WorkerQueue> {
         let count = self.workers.len();
-        let worker = (self.turn..self.turn + count)
-            .map(|it| it % count)
-            .find(|worker| self.workers[*worker].has_room())?;
-        self.turn = worker + 1;
+        let worker = (self.next..self.next + count)
+            .map(|number| number % count)
+            .find(|worker| self.workers[*worker].has_capacity())?;
+        self.next = worker + 1;
         Some(&self.workers[worker])
     }
 
-    /// Hands one connection; waits while no worker has room for it.
+    /// Hands over one connection; waits while no worker can take it.
     async fn dispatch(&mut self, accepted: Accepted) {
         loop {
             if let Some(worker) = self.next_worker() {
@@ -178,8 +182,8 @@ impl Dispatcher {
         }
     }
 
-    /// Waits until `look` may find something.
-    async fn something_to_do(&self) {
+    /// Waits until `look` may find a stuck worker, or a connection that another worker can take.
+    async fn work_to_do(&self) {
         let has_leftovers = self.workers.iter().any(|worker| worker.has_leftovers());
         tokio::select! {
             () = self.taken.notified(), if has_leftovers => {}
@@ -187,7 +191,7 @@ impl Dispatcher {
         }
     }
 
-    /// Waits until the connection that waits longest has waited too long.
+    /// Waits until the connection that waits longest is overdue.
     async fn overdue(&self) {
         match self
             .workers
@@ -200,7 +204,7 @@ impl Dispatcher {
         }
     }
 
-    /// Finds who is stuck, and hands to the others what waits there.
+    /// Finds stuck workers, and hands the connections that wait for them to the others.
     fn look(&mut self) {
         let now = Instant::now();
         for number in 0..self.workers.len() {
@@ -235,7 +239,8 @@ impl Dispatcher {
     }
 }
 
-/// Whether the error belongs to the one connection that would have been accepted, so that the next may be fine.
+/// Whether the error concerns only the connection that would have been accepted, so that accepting
+/// may go on at once.
 fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,14 +1,16 @@
-//! Which methods there are, as far as the transport must tell them apart.
+//! The methods of the service, as far as the transport distinguishes them.
+//!
+//! A path that is not in the table is a method that does not exist.
 
 use std::collections::HashMap;
 
-/// What is known of a method. By default: of one that there is not.
+/// What the transport knows of a method. The default is that of a method that does not exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Method {
-    /// It changes nothing: where its answer is lost, nothing happened.
+    /// The method changes nothing: where its answer is lost, nothing happened.
     pub is_reading: bool,
-    /// It tells of the server itself, such as its health: its calls are counted apart, so that a full server still says
-    /// that it lives.
+    /// The method reports on the server itself, such as its health. Its calls are counted apart, so
+    /// that a full server still answers health checks.
     pub is_standard: bool,
 }
 
@@ -17,7 +19,7 @@ pub struct Method {
 pub struct Methods(HashMap<String, Method>);
 
 impl Methods {
-    /// The method with this path, and the path as it is written here.
+    /// The method with this path, and the path as this table has it, which outlives the request.
     pub(crate) fn find(&self, path: &str) -> Option<(&str, Method)> {
         self.0
             .get_key_value(path)

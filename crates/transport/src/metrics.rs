@@ -1,6 +1,7 @@
-//! What happened to connections, as counters that anybody may read.
+//! Counters of connections.
 //!
-//! They only grow, except `open`, which goes down exactly once for every connection that counted up.
+//! The counters only grow, except `open`, which goes down exactly once for every connection that it
+//! counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -17,7 +18,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Connections taken in, without those refused.
+    /// Connections that were accepted and not refused.
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Relaxed)
     }
@@ -48,14 +49,14 @@ impl Metrics {
     }
 }
 
-/// A connection that counts as open for as long as this exists.
+/// A connection that counts as open until this value is dropped.
 pub(crate) struct OpenConnection {
     metrics: Arc<Metrics>,
 }
 
 impl OpenConnection {
-    /// Takes one of `connections_max` places, or counts a refusal. Only the listener calls this, so looking and then
-    /// counting up cannot pass the limit.
+    /// Counts a connection, or counts a refusal above `connections_max`. Only the listener calls
+    /// this, so that comparing first and counting then cannot pass the limit.
     pub(crate) fn admit(metrics: &Arc<Metrics>, connections_max: usize) -> Option<OpenConnection> {
         if metrics.open() >= u64::try_from(connections_max).unwrap_or(u64::MAX) {
             metrics.refused.fetch_add(1, Relaxed);

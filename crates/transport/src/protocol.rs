@@ -1,6 +1,6 @@
-//! What the layers ask of the protocol that is spoken through them.
+//! The interface between the layers and the protocol that HTTP carries.
 //!
-//! The layers know HTTP and nothing of what it carries: a second protocol is a second implementation of this.
+//! The layers know HTTP alone: a second protocol is a second implementation of [`Protocol`].
 
 use std::time::Duration;
 
@@ -9,51 +9,53 @@ use http::{HeaderMap, Response, StatusCode};
 
 use crate::rejection::Rejection;
 
-/// An error of whatever kind, as services and bodies have it.
+/// Any error of a service or a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A protocol over HTTP, with the errors of it as callers see them.
+/// A protocol over HTTP, with its errors as clients see them.
 pub trait Protocol: Copy + Send + Sync + Unpin + 'static {
     /// Follows the messages in the body of a request.
     type MessageProgress: MessageProgress;
 
-    /// Whether a request with these headers is of this protocol.
+    /// Whether a request with these headers speaks this protocol.
     fn is_spoken(self, headers: &HeaderMap) -> bool;
     /// The answer to a request of another protocol.
     fn not_spoken(self) -> Response<Bytes>;
-    /// How long the caller waits, if it says so.
+    /// How long the client waits, where the headers say it.
     fn timeout(self, headers: &HeaderMap) -> Result<Option<Duration>, Rejection>;
-    /// What to answer instead of an error that the service's framework made; none if these headers or trailers hold no
-    /// error, or one that callers may see as it is.
+    /// The rejection that replaces an error of the service's framework. None if these headers or
+    /// trailers have no error, or one that clients may see as it is.
     fn replacement(self, headers: &HeaderMap, found: FoundIn<'_>) -> Option<Rejection>;
-    /// What an error of the body of an answer says.
+    /// The message of an error of an answer's body.
     fn message(self, error: BoxError) -> String;
-    /// How a call has ended whose answer begins so; none if its trailers will tell.
+    /// The outcome of a call by the status and headers of its answer; none if the trailers have it.
     fn outcome(self, status: StatusCode, headers: &HeaderMap) -> Option<CallOutcome>;
-    /// How a call has ended with these trailers.
+    /// The outcome of a call by the trailers of its answer.
     fn outcome_of_trailers(self, trailers: &HeaderMap) -> Option<CallOutcome>;
     /// A rejection as a whole answer.
     fn response(self, rejection: &Rejection) -> Response<Bytes>;
     /// A rejection as the end of an answer that has begun.
     fn trailers(self, rejection: &Rejection) -> HeaderMap;
-    /// A rejection as the error of a request's body, from which the service's framework makes its answer.
+    /// A rejection as the error of a request's body; the service's framework makes its answer of
+    /// it.
     fn error(self, rejection: &Rejection) -> BoxError;
 }
 
-/// How far the messages of a request's body have come.
+/// Follows the messages in the body of a request.
 pub trait MessageProgress: Default + Send + Unpin + 'static {
     /// Takes in more bytes of the body.
     fn advance(&mut self, bytes: &[u8]);
-    /// The memory that whoever reads them sets aside, in bytes.
-    fn bytes_set_aside(&self) -> usize;
+    /// The bytes of memory that the service's framework reserves for the messages so far.
+    fn bytes_reserved(&self) -> usize;
 }
 
-/// Where an error was found, which tells what the service's framework was doing.
+/// Where an error was found, which shows what the service's framework was doing.
 #[derive(Clone, Copy, Debug)]
 pub enum FoundIn<'a> {
-    /// In the headers: the request was being read, and the handler was not reached unless it answered itself.
+    /// In the headers: the request was being read. The handler was not reached, unless the error is
+    /// its own.
     Headers {
-        /// Of the request.
+        /// The path of the request.
         path: &'a str,
     },
     /// In the trailers: an answer was being written.
@@ -65,6 +67,6 @@ pub enum FoundIn<'a> {
 pub struct CallOutcome {
     /// The protocol's code.
     pub code: &'static str,
-    /// The reason of an error; empty if it has none.
+    /// The reason of an error; empty without one.
     pub reason: String,
 }

@@ -1,6 +1,6 @@
-//! What the transport answers by itself, without the service or in its place.
+//! Rejections: the answers that the transport gives without the service or in its place.
 //!
-//! What each of them looks like to a caller is decided by whoever renders it.
+//! The protocol's renderer decides what each of them looks like to a client.
 
 use std::time::Duration;
 
@@ -9,56 +9,56 @@ use std::time::Duration;
 pub enum Rejection {
     /// Too many calls are in progress. Nothing was done.
     TooManyCalls {
-        /// After this time the caller may come again.
+        /// The time after which the client may retry.
         retry_after: Duration,
     },
-    /// The headers are larger than a service should have to look at. Nothing was done.
+    /// The headers of the call are too large. Nothing was done.
     HeadersTooLarge {
-        /// As HTTP/2 counts them.
+        /// Their size as HTTP/2 counts it.
         bytes: usize,
-        /// What each of them counts beside its name and value.
+        /// The bytes that HTTP/2 counts for each header besides its name and value.
         bytes_each: usize,
-        /// How many there may be.
+        /// The largest size that is let in.
         bytes_max: usize,
     },
     /// The deadline had passed when the call came. Nothing was done.
     ExpiredBeforeBegin,
     /// The request did not arrive in time. Nothing was done.
     NotReceived,
-    /// There is no room for a large request. Nothing was done.
-    NoRoomToReceive,
-    /// The request is none of the protocol, or none of the method.
+    /// The memory for requests that are being received is full. Nothing was done.
+    ReceiveMemoryFull,
+    /// The request does not follow the protocol, or is no message of the method.
     Malformed {
-        /// What is wrong with it.
+        /// What is wrong with the request.
         what: String,
     },
     /// The request is larger than its method takes.
     RequestTooLarge {
-        /// How large it is and may be.
+        /// The size of the request and the limit, as text.
         what: String,
     },
     /// There is no such method.
     NoSuchMethod {
-        /// What was asked for: text of the caller.
+        /// The path of the request: text that the client chose.
         path: String,
     },
-    /// The protocol has it, and this server has not.
+    /// A feature of the protocol that this server does not implement.
     NotImplemented {
-        /// What is not there.
+        /// The feature, as text.
         what: String,
     },
     /// The deadline passed before the answer. What the call did is not known.
     CutUnanswered,
     /// The deadline passed while a stream was open.
     CutStream,
-    /// There is no room for an answer that nobody reads.
-    NoRoomToAnswer {
-        /// The method changes nothing, so that certainly nothing happened.
+    /// The memory for answers that their clients have not read is full.
+    AnswerMemoryFull {
+        /// Whether the method changes nothing, so that certainly nothing happened.
         is_reading: bool,
     },
     /// The answer failed. What the call did is not known.
     AnswerFailed {
-        /// What the failure says of itself.
+        /// The message of the failure.
         message: String,
     },
 }

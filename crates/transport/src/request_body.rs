@@ -1,8 +1,9 @@
-//! The body of a request as it arrives: bounded in time and, together with all others, in memory.
+//! The body of a request as it arrives: limited in time and, together with all other requests, in
+//! memory.
 //!
-//! A service's framework may set aside what a message announces as soon as its length is there, so that five bytes are
-//! enough to claim 1 MiB, and keep it until the request has ended. Here the claim is counted first. A request that comes in
-//! one piece passes without being counted.
+//! A service's framework may reserve the memory that a message announces as soon as the length is
+//! there, so that five bytes are enough to claim 1 MiB until the request has ended. This body
+//! counts the claim first. A request that comes in one piece passes uncounted.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,20 +14,21 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use crate::admission::{CallPermit, ReceivePermit, RestPermit};
+use crate::early_answer::Rest;
 use crate::protocol::{BoxError, MessageProgress, Protocol};
 use crate::rejection::Rejection;
 use crate::timer::Timer;
-use crate::unread::Rest;
 
-/// A body that fails when it takes too long, or when there is no room for what it announces.
+/// A body that fails when it takes too long, or when the memory that it announces is not free.
 pub struct RequestBody<B, P: Protocol> {
     body: B,
     permit: Arc<CallPermit>,
     messages: P::MessageProgress,
     received: Option<ReceivePermit>,
     timer: Timer,
-    /// It was let in, and is refused before it is whole: what comes is passed over. With a permit it is of a call that has
-    /// begun above the limit and is counted no longer; without one, there is no memory for it.
+    /// The request was let in and is refused before it is whole; its rest is discarded. With a
+    /// permit the call had begun above the limit and is no longer counted; without one the memory
+    /// was full.
     refused: Option<Rest<Option<RestPermit>>>,
     protocol: P,
 }
@@ -56,18 +58,18 @@ impl<B, P: Protocol> RequestBody<B, P> {
         Poll::Ready(Some(Err(self.protocol.error(rejection))))
     }
 
-    /// Counts what came in, before anything is set aside for it; false when there is no room.
+    /// Counts what arrived, before memory is reserved for it; false when the memory is full.
     fn count(&mut self, frame: Option<&Frame<Bytes>>, is_end: bool) -> bool {
         if let Some(data) = frame.and_then(Frame::data_ref) {
             self.messages.advance(data);
         }
-        // No handler begins before the client has said that this is all.
+        // No handler begins before the client has marked the end of its request.
         if is_end {
             self.received = None;
             self.permit.mark_received();
             return true;
         }
-        let bytes = self.messages.bytes_set_aside();
+        let bytes = self.messages.bytes_reserved();
         if self.received.as_ref().map_or(0, ReceivePermit::bytes) < bytes {
             self.received = None;
             self.received = self.permit.receive(bytes);
@@ -96,7 +98,7 @@ where
             return this.reject(&if is_counted_no_longer {
                 this.too_many_calls()
             } else {
-                Rejection::NoRoomToReceive
+                Rejection::ReceiveMemoryFull
             });
         }
         let frame = match Pin::new(&mut this.body).poll_frame(cx) {
@@ -118,7 +120,7 @@ where
             this.refused = Some(Rest::new(None));
             return self.poll_frame(cx);
         }
-        Poll::Ready(frame.map(|it| it.map_err(Into::into)))
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,4 +1,7 @@
-//! Lets only requests pass whose headers a service can be asked to look at: of the protocol, and not too large.
+//! The layer that checks the headers of requests: only requests of the protocol with headers of a
+//! limited size pass.
+//!
+//! A request that is refused here has not been read.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -8,17 +11,18 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use http_body::Body;
 use tower::Service;
 
+use crate::early_answer::{EarlyAnswer, PassedOrAnswered};
 use crate::protocol::Protocol;
 use crate::rejection::Rejection;
 use crate::response_body::ResponseBody;
-use crate::unread::{PassedOrAnswered, Unread};
 
-/// Bytes of a call's headers as HTTP/2 counts them: names, values, and 32 for each. Tokens of 8 KiB fit.
+/// Bytes of a call's headers as HTTP/2 counts them: names, values, and 32 for each header. Tokens
+/// of 8 KiB fit.
 const HEADERS_BYTES_MAX: usize = 16 * 1_024;
-/// What each header counts beside its name and value.
+/// Bytes that each header counts besides its name and value (RFC 9113 §6.5.2).
 const HEADER_BYTES: usize = 32;
 
-/// A service that is reached only by requests of its protocol with headers of a bearable size.
+/// A service that only requests of its protocol with headers of a limited size reach.
 #[derive(Clone, Debug)]
 pub struct RequestCheck<S, P> {
     inner: S,
@@ -47,7 +51,10 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if !self.protocol.is_spoken(request.headers()) {
-            return PassedOrAnswered::Unread(Unread::of_call(self.protocol.not_spoken(), request));
+            return PassedOrAnswered::Answered(EarlyAnswer::of_call(
+                self.protocol.not_spoken(),
+                request,
+            ));
         }
         let bytes = headers_bytes(request.uri(), request.headers());
         if bytes > HEADERS_BYTES_MAX {
@@ -57,7 +64,7 @@ where
                 bytes_each,
                 bytes_max,
             });
-            return PassedOrAnswered::Unread(Unread::of_call(answer, request));
+            return PassedOrAnswered::Answered(EarlyAnswer::of_call(answer, request));
         }
         PassedOrAnswered::Passed(self.inner.call(request))
     }

@@ -1,6 +1,8 @@
-//! The body of an answer: that of a service, or what stands in its place; and how much of it waits for its reader.
+//! The body of an answer: the service's own, or one made in its place; and the count of what its
+//! reader has not taken.
 //!
-//! What is ended here lets its source go at once, and not when the peer has read what is buffered.
+//! A body that is ended here drops its source at once, and not when the peer has read what is
+//! buffered.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,11 +18,11 @@ use crate::rejection::Rejection;
 
 /// The body of an answer, as one layer passes it to the next.
 pub enum ResponseBody<B> {
-    /// That of the service.
+    /// The body of the service.
     Service(B),
-    /// All of an answer that was made in its place.
+    /// The whole of an answer that was made in place of the service's.
     Rendered(Bytes),
-    /// It was ended.
+    /// The body has ended.
     Over,
 }
 
@@ -30,7 +32,7 @@ impl<B> ResponseBody<B> {
         response.map(Self::Rendered)
     }
 
-    /// Ends it with these trailers.
+    /// Ends the body with these trailers.
     pub(crate) fn end_with(&mut self, trailers: HeaderMap) -> Frame<Bytes> {
         *self = Self::Over;
         Frame::trailers(trailers)
@@ -73,7 +75,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for ResponseBody<B> {
     }
 }
 
-/// The body of an answer, each piece of which is counted for as long as the client has not taken it.
+/// The body of an answer; each piece is counted until the client has taken it.
 pub struct CountedBody<B, P> {
     body: ResponseBody<B>,
     permit: Arc<CallPermit>,
@@ -106,7 +108,7 @@ impl<B: Body<Data = Bytes> + Unpin, P: Protocol> Body for CountedBody<B, P> {
             Ok(data) => match this.permit.keep(data) {
                 Some(kept) => Frame::data(kept),
                 None => {
-                    let rejection = Rejection::NoRoomToAnswer {
+                    let rejection = Rejection::AnswerMemoryFull {
                         is_reading: this.permit.is_reading(),
                     };
                     this.body.end_with(this.protocol.trailers(&rejection))

@@ -1,6 +1,6 @@
-//! Starts and ends a server: one listener, workers of connections, an ordered end.
+//! The start and the shutdown of a server: one listener, and workers that serve the connections.
 //!
-//! Every task and thread that is begun here is joined by [`Running::shutdown`].
+//! Every task and thread that is started here is joined by [`Running::shutdown`].
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -24,14 +24,14 @@ use crate::worker::Worker;
 /// Where connections are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workers {
-    /// So many threads of their own, each with a current-thread runtime.
+    /// On this many threads, each with a current-thread runtime.
     Threads(NonZeroUsize),
-    /// One worker on the runtime that calls [`start`]: for tests and simulations.
+    /// By one worker on the runtime that calls [`start`]: for tests and simulations.
     Here,
 }
 
 impl Workers {
-    /// One worker for every core this process may use.
+    /// One worker for every core that this process may use.
     pub fn per_core() -> Workers {
         Workers::Threads(thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
     }
@@ -40,19 +40,20 @@ impl Workers {
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Every call in flight was finished.
+    /// Every call in flight finished.
     InOrder,
-    /// The grace was over, or was cut short; calls were dropped.
+    /// The grace period was over, or was cut short, and calls were dropped.
     Cut,
 }
 
-/// A server that accepts connections. Dropping it aborts the server without waiting; prefer [`Running::shutdown`].
+/// A server that accepts connections. Dropping it aborts the server without waiting; prefer
+/// [`Running::shutdown`].
 #[derive(Debug)]
 pub struct Running {
     local_address: SocketAddr,
     metrics: Arc<Metrics>,
     stopper: Stopper,
-    /// The workers, and what hands to them.
+    /// The workers and the listener.
     joinables: Vec<Joinable>,
 }
 
@@ -62,10 +63,14 @@ enum Joinable {
     Task(tokio::task::JoinHandle<()>),
 }
 
-/// Serves what `service` makes on the connections that `listener` accepts.
+/// Serves the connections that `listener` accepts by the services that `service` makes.
 ///
-/// `service` is called once on every worker, with the number of the worker, inside the worker's runtime. Fails when a
-/// thread or a runtime cannot be made, or when [`Workers::Here`] is asked for outside a runtime.
+/// `service` is called once on every worker, with the number of the worker, inside the worker's
+/// runtime.
+///
+/// # Errors
+///
+/// A thread or a runtime cannot be made, or [`Workers::Here`] is used outside a runtime.
 pub fn start<F, S>(
     listener: TcpListener,
     limits: ServerLimits,
@@ -84,7 +89,7 @@ where
     let stopper = Stopper {
         stage: Arc::new(sender),
     };
-    // From here on an early return drops `running`, which ends the workers that were started.
+    // From here on an early return drops `running`, which stops the workers that were started.
     let mut running = Running {
         local_address,
         metrics,
@@ -97,7 +102,8 @@ where
         Workers::Here => 1,
     };
     let (dispatcher, queues) = Dispatcher::new(worker_count, shared.limits.stuck);
-    // Not on a worker: a worker may be stuck, and the others must have connections all the same.
+    // The listener does not run on a worker: a worker may be stuck, and the other workers must get
+    // connections all the same.
     let listener = Listener {
         listener,
         dispatcher,
@@ -123,8 +129,9 @@ where
     Ok(running)
 }
 
-/// Serves one connection that was accepted elsewhere, on the runtime that calls this, until it and its calls have
-/// ended: for listeners that are not this machine's TCP, such as a simulated network. Dropping it cuts the connection.
+/// Serves one connection that was accepted elsewhere, on the runtime of the caller, until the
+/// connection and its calls have ended. For listeners other than this machine's TCP, such as a
+/// simulated network. Dropping the future cuts the connection.
 pub async fn serve_connection<I, S>(
     io: I,
     peer: SocketAddr,
@@ -150,28 +157,29 @@ pub async fn serve_connection<I, S>(
 }
 
 impl Running {
-    /// The address that is listened on; tells the port when port 0 was asked for.
+    /// The address that the server listens on, with the port that was chosen for port 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_address
     }
 
-    /// What was counted since the start.
+    /// The counters since the start.
     pub fn metrics(&self) -> Arc<Metrics> {
         self.metrics.clone()
     }
 
-    /// A handle that begins the end, or cuts the grace of a shutdown short.
+    /// A handle that begins the shutdown, or cuts its grace period short.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
 
-    /// Waits until somebody asks through a [`Stopper`] for the end.
+    /// Waits until a [`Stopper`] asks for the shutdown.
     pub async fn stop_asked(&self) {
         let mut stage = self.stopper.stage.subscribe();
         let _sender_is_ours = stage.wait_for(|stage| *stage > Stage::Serving).await;
     }
 
-    /// Stops accepting, sends GOAWAY, lets calls in flight finish for `grace`, drops what is left, joins everything.
+    /// Stops accepting, sends GOAWAY, lets calls in flight finish for `grace`, drops the remaining
+    /// ones, and joins all threads and tasks.
     pub async fn shutdown(mut self, grace: Duration) -> Ended {
         self.stopper.drain();
         if tokio::time::timeout(grace, self.stopper.stage.closed())
@@ -183,7 +191,8 @@ impl Running {
         }
         for joinable in std::mem::take(&mut self.joinables) {
             let joined = match joinable {
-                // A runtime waits for its blocking calls when it is dropped: not something to do on a worker.
+                // A runtime that is dropped waits for its blocking calls, which would block this
+                // one.
                 Joinable::Thread(thread) => {
                     tokio::task::spawn_blocking(move || thread.join().is_ok())
                         .await

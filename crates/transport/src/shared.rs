@@ -1,6 +1,7 @@
-//! What every connection of a server is given, and how far the server has come on its way out.
+//! The state that all connections of a server share: limits, metrics, and the stage of its
+//! shutdown.
 //!
-//! A stage is never gone back from.
+//! Stages only advance.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::header_blocks::BlockBytes;
 use crate::limits::ServerLimits;
 use crate::metrics::Metrics;
 
-/// How far the server has come on its way out. The order of the variants is the order in time.
+/// The stage of a server's life. The order of the variants is the order in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     Serving,
@@ -18,7 +19,7 @@ pub(crate) enum Stage {
     Aborted,
 }
 
-/// What every connection is given.
+/// The state that all connections of a server share.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) limits: Arc<ServerLimits>,
@@ -39,25 +40,26 @@ impl Shared {
         }
     }
 
-    /// Waits until the server is at `stage` or beyond; a server whose handle is gone is beyond every stage.
+    /// Waits until the server is at `stage` or beyond. A server whose handle is dropped is beyond
+    /// every stage.
     pub(crate) async fn reached(&mut self, stage: Stage) {
         let _ended_too = self.stage.wait_for(|now| *now >= stage).await;
     }
 }
 
-/// Asks a running server to end, from anywhere; [`crate::Running::shutdown`] is what waits for it.
+/// Asks a running server to shut down, from any thread; [`crate::Running::shutdown`] waits for it.
 #[derive(Clone, Debug)]
 pub struct Stopper {
     pub(crate) stage: Arc<watch::Sender<Stage>>,
 }
 
 impl Stopper {
-    /// Stop accepting, send GOAWAY on every connection, let calls in flight finish.
+    /// Stops accepting, sends GOAWAY on every connection, and lets calls in flight finish.
     pub fn drain(&self) {
         self.advance(Stage::Draining);
     }
 
-    /// Drop every connection now, and with them the calls in flight.
+    /// Drops every connection at once, and with them the calls in flight.
     pub fn abort(&self) {
         self.advance(Stage::Aborted);
     }

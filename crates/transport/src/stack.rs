@@ -1,8 +1,9 @@
-//! The layers that stand around a service, in their order.
+//! The layers around a service, in their order.
 //!
-//! From the outside: the access log, which sees how every call ends; admission, before anything that costs something;
-//! the check of the request's head; deadlines, which end what is inside; the bodies, whose limits hold until the last
-//! byte; and next to the service the mapping of its framework's errors.
+//! From the outside: the access log, which sees how every call ends; admission control, before all
+//! work that costs something; the check of the request's headers; deadlines, which end the layers
+//! inside; the bodies, whose limits hold until the last byte; and next to the service the mapping
+//! of its framework's errors.
 
 use std::sync::Arc;
 
@@ -16,14 +17,14 @@ use crate::methods::Methods;
 use crate::protocol::Protocol;
 use crate::request_check::RequestCheck;
 
-/// A service with all layers around it. Copies share their admission.
+/// A service with all layers around it. Clones share their admission.
 pub type Stack<S, P> = AccessLog<
     AdmissionControl<RequestCheck<Deadlines<BoundedBodies<ErrorMapping<S, P>, P>, P>, P>, P>,
     P,
 >;
 
-/// Lays all layers around a service that is asked in this protocol, by these methods. Its calls are counted by
-/// `admission`, and logged only if `is_logging`.
+/// Puts all layers around a service that speaks `protocol` and has `methods`. Its calls are counted
+/// by `admission`, and logged if `is_logging`.
 pub fn stack<S, P: Protocol>(
     service: S,
     protocol: P,

@@ -1,12 +1,12 @@
-//! The tasks of a worker: its connections, and what hyper spawns for their calls.
+//! The tasks of a worker: its connections, and the tasks that hyper spawns for their calls.
 //!
-//! Whoever waits for [`Tasks::new`]'s receiver waits until every task that was spawned has ended.
+//! The receiver of [`Tasks::new`] closes when every task that was spawned has ended.
 
 use std::convert::Infallible;
 
 use tokio::sync::mpsc;
 
-/// Spawns on the worker and keeps the worker from ending before what was spawned has.
+/// Spawns tasks on the worker, which does not end before they have ended.
 #[derive(Clone)]
 pub(crate) struct Tasks {
     running: mpsc::Sender<Infallible>,
@@ -31,7 +31,8 @@ impl Tasks {
     }
 }
 
-/// hyper spawns every call through this. Calls end with their connection: HTTP/2 resets them when it is dropped.
+/// hyper spawns every call through this. Calls end with their connection: HTTP/2 resets them when
+/// it is dropped.
 impl<T> hyper::rt::Executor<T> for Tasks
 where
     T: Future + Send + 'static,

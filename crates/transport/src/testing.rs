@@ -1,4 +1,7 @@
-//! For the tests of the layers: a protocol in which one header says each thing, and bodies that behave in one way each.
+//! Helpers for the tests of the layers: a protocol with one header for each fact, and scripted
+//! bodies.
+//!
+//! Nothing here is in a release.
 
 use std::convert::Infallible;
 use std::fmt::Debug;
@@ -19,7 +22,7 @@ use crate::rejection::Rejection;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plain;
 
-/// Every byte of a body is a message that sets a KiB aside.
+/// A framing in which every byte of a body is a message that reserves a KiB.
 #[derive(Default)]
 pub(crate) struct Counted(usize);
 
@@ -28,7 +31,7 @@ impl MessageProgress for Counted {
         self.0 += bytes.len() * 1_024;
     }
 
-    fn bytes_set_aside(&self) -> usize {
+    fn bytes_reserved(&self) -> usize {
         self.0
     }
 }
@@ -113,7 +116,7 @@ pub(crate) fn trailers(name: &'static str, value: &str) -> HeaderMap {
     )])
 }
 
-/// A request with this body and perhaps a header.
+/// A request with this body, and with `header` if one is given.
 pub(crate) fn request<B>(body: B, header: Option<(&'static str, &str)>) -> Request<B> {
     let mut request = Request::new(body);
     *request.uri_mut() = "/s/m".parse().expect("a path");
@@ -123,7 +126,7 @@ pub(crate) fn request<B>(body: B, header: Option<(&'static str, &str)>) -> Reque
     request
 }
 
-/// All of an answer: its data, or the trailers that stand in their place.
+/// The whole of an answer as text: its data, then the rejection in its trailers.
 pub(crate) async fn read<B: Body<Data = Bytes, Error: Debug>>(response: Response<B>) -> String {
     let body = response.into_body().collect().await.expect("no error");
     let rejection = body
@@ -134,8 +137,8 @@ pub(crate) async fn read<B: Body<Data = Bytes, Error: Debug>>(response: Response
     format!("{}{rejection}", str::from_utf8(&data).expect("it is text"))
 }
 
-/// A body that gives these frames one after the other. With trailers among them it then ends, without it rests for ever.
-/// Whoever made it sees when it is dropped.
+/// A body that yields these frames one after the other. It ends if trailers are among them;
+/// otherwise it is pending for ever. The `Arc` that `new` returns shows when the body is dropped.
 pub(crate) struct ScriptedBody {
     frames: std::vec::IntoIter<Result<Frame<Bytes>, BoxError>>,
     ends: bool,
@@ -156,7 +159,7 @@ impl ScriptedBody {
         )
     }
 
-    /// So many frames of these bytes.
+    /// A body of `count` frames with these bytes.
     pub(crate) fn of_data(data: &'static str, count: usize) -> (Self, Arc<()>) {
         Self::new(
             (0..count)
@@ -181,7 +184,7 @@ impl Body for ScriptedBody {
     }
 }
 
-/// Unwraps what cannot fail.
+/// Unwraps a result that cannot fail.
 pub(crate) fn sure<T>(result: Result<T, Infallible>) -> T {
     let Ok(it) = result;
     it

@@ -1,11 +1,13 @@
-//! A timer that costs nothing until something is waited for.
+//! A timer that costs nothing until a task waits for it.
+//!
+//! Calls that are answered at once never register with the runtime's timer.
 
 use std::pin::Pin;
 use std::task::Context;
 
 use tokio::time::{Instant, Sleep};
 
-/// Fires at a deadline. Registers with the runtime's timer only when asked, which calls answered at once never do.
+/// Fires at a deadline. Registers with the runtime's timer at the first call of `has_fired`.
 pub(crate) struct Timer {
     deadline: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
@@ -19,7 +21,7 @@ impl Timer {
         }
     }
 
-    /// Whether it has fired; wakes the task when it does.
+    /// Whether the timer has fired; wakes the task when it fires.
     pub(crate) fn has_fired(&mut self, cx: &mut Context<'_>) -> bool {
         let sleep = self
             .sleep
@@ -27,7 +29,7 @@ impl Timer {
         sleep.as_mut().poll(cx).is_ready()
     }
 
-    /// Whether its deadline has passed; wakes nobody.
+    /// Whether the deadline has passed; never wakes a task.
     pub(crate) fn is_over(&self) -> bool {
         Instant::now() >= self.deadline
     }

@@ -1,6 +1,7 @@
-//! A worker: one thread's share of the connections.
+//! A worker: one thread that serves its share of the connections.
 //!
-//! A worker ends when nothing more can arrive and the last task that was spawned on it is gone, its calls included.
+//! A worker ends when its queue is closed and the last task that was spawned on it has ended, calls
+//! included.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::shared::Shared;
 use crate::tasks::Tasks;
 use crate::worker_queue::{Accepted, WorkerQueue};
 
-/// A worker that is about to run.
+/// A worker that has not started yet.
 pub(crate) struct Worker<F> {
     pub(crate) number: usize,
     pub(crate) queue: Arc<WorkerQueue>,
@@ -83,6 +84,6 @@ async fn serve<S: Calls>(queue: &WorkerQueue, service: S, shared: Shared) {
         }
     }
     drop(tasks);
-    // Nothing is ever sent: this is how the last task to go is noticed.
+    // Nothing is ever sent: the channel closes when the last task has ended.
     let _none = ended.recv().await;
 }

@@ -1,6 +1,7 @@
-//! What a worker was handed and has not taken up yet, and whether the worker is stuck.
+//! The queue of connections that wait for one worker, and whether that worker is stuck.
 //!
-//! The listener puts in and takes back, the worker takes; neither waits for the other while it holds the lock.
+//! The listener puts connections in and takes them back, the worker takes them up. Neither waits
+//! for the other while it holds the lock.
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
@@ -11,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::metrics::OpenConnection;
 
-/// Connections that may wait for a worker. Taking one up is a few microseconds, so a longer queue would only hide a worker
-/// that stands still.
+/// Connections that may wait for a worker. Taking one up takes a few microseconds, so that a longer
+/// queue would only hide a worker that is stuck.
 const WAITING_MAX: usize = 64;
 
 /// A connection on its way to a worker.
@@ -23,18 +24,19 @@ pub(crate) struct Accepted {
     pub(crate) open: OpenConnection,
 }
 
-/// The connections that wait for one worker, in the order in which they were handed to it.
+/// The connections that wait for one worker, in the order of their arrival.
 pub(crate) struct WorkerQueue {
     state: Mutex<QueueState>,
-    /// For the worker: something was put in, or it is asked for a sign of life.
+    /// Notifies the worker: a connection was put in, or the queue was closed.
     arrived: Notify,
-    /// For the listener, from all workers: one of them took something up, or is no longer stuck.
+    /// Notifies the listener, for all workers: one of them took up a connection, or is no longer
+    /// stuck.
     taken: Arc<Notify>,
 }
 
 #[derive(Default)]
 struct QueueState {
-    /// Each with when it was handed.
+    /// Each connection with the time of its arrival.
     waiting: VecDeque<(Accepted, Instant)>,
     is_stuck: bool,
     is_closed: bool,
@@ -50,16 +52,16 @@ impl WorkerQueue {
     }
 
     fn state(&self) -> MutexGuard<'_, QueueState> {
-        // Nothing is done under the lock that could leave half of it.
+        // No code under the lock can panic between two changes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The worker's next connection; waits for it. None when nothing more comes.
+    /// Waits for the worker's next connection. None when the queue is closed and empty.
     pub(crate) async fn next(&self) -> Option<Accepted> {
         loop {
             {
                 let mut state = self.state();
-                // Whoever asks is not stuck.
+                // A worker that asks is not stuck.
                 let was_stuck = std::mem::take(&mut state.is_stuck);
                 let first = state.waiting.pop_front();
                 if was_stuck || first.is_some() {
@@ -76,13 +78,13 @@ impl WorkerQueue {
         }
     }
 
-    /// Hands the worker a connection.
+    /// Puts in a connection for the worker.
     pub(crate) fn put(&self, accepted: Accepted, now: Instant) {
         self.state().waiting.push_back((accepted, now));
         self.arrived.notify_one();
     }
 
-    /// Takes back what a stuck worker has not taken up, the first of it.
+    /// Takes back the first connection that a stuck worker has not taken up.
     pub(crate) fn take_back(&self) -> Option<Accepted> {
         let mut state = self.state();
         if state.is_stuck {
@@ -92,25 +94,26 @@ impl WorkerQueue {
         }
     }
 
-    /// Nothing more comes.
+    /// Closes the queue: no further connection is put in.
     pub(crate) fn close(&self) {
         self.state().is_closed = true;
         self.arrived.notify_one();
     }
 
-    /// Whether the worker can be handed one more.
-    pub(crate) fn has_room(&self) -> bool {
+    /// Whether the worker can take one more connection.
+    pub(crate) fn has_capacity(&self) -> bool {
         let state = self.state();
         !state.is_stuck && state.waiting.len() < WAITING_MAX
     }
 
-    /// Whether it is stuck, and connections wait in it.
+    /// Whether the worker is stuck while connections wait for it.
     pub(crate) fn has_leftovers(&self) -> bool {
         let state = self.state();
         state.is_stuck && !state.waiting.is_empty()
     }
 
-    /// Since when its first connection waits; none when none does, or when it is known to be stuck.
+    /// Since when the first connection waits. None when no connection waits, or the worker is known
+    /// to be stuck.
     pub(crate) fn waiting_since(&self) -> Option<Instant> {
         let state = self.state();
         state
@@ -120,8 +123,8 @@ impl WorkerQueue {
             .map(|(_, since)| *since)
     }
 
-    /// Calls the worker stuck if its first connection has waited since then or longer; true when it was not before. The
-    /// worker takes that back as soon as it runs.
+    /// Marks the worker as stuck if its first connection has waited since `latest` or longer; true
+    /// when the worker was not marked before. The worker removes the mark as soon as it runs.
     pub(crate) fn judge(&self, latest: Instant) -> bool {
         let mut state = self.state();
         let is_overdue = !state.is_stuck

@@ -1,6 +1,8 @@
-//! Calendars and appointments as files hold them: the contract's own messages, read with the readers of requests.
+//! Calendars and appointments as files hold them: the contract's messages, read by the readers of
+//! requests.
 //!
-//! What `exported_…` writes `imported_…` reads; nothing is judged here that a request would not be judged by.
+//! `imported_…` reads what `exported_…` writes, and checks nothing that a request would not be
+//! checked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,57 +23,65 @@ use bookd_core::time::interval::Interval;
 use bookd_core::time::zone::Zone;
 use bookd_core::time::{Instant, MINUTE, Minutes};
 
-use crate::api::convert::parse::{Fields, clock_minutes};
+use crate::api::convert::parse::Fields;
 use crate::api::convert::parse_calendar::{appointment_type, patch_of, put_override};
 use crate::api::convert::parse_person::carried;
+use crate::api::convert::parse_time::clock_minutes;
 use crate::api::convert::render;
 
 /// A calendar as a file holds it, without its appointments.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CalendarFile {
-    /// Its settings.
+    /// The settings.
     pub calendar: pb::Calendar,
-    /// Its weekly rules.
+    /// The weekly rules.
     pub rules: Vec<pb::AvailabilityRule>,
-    /// Its hours on certain dates.
+    /// The hours on certain dates.
     pub overrides: Vec<pb::AvailabilityOverride>,
-    /// What can be booked.
+    /// The appointment types that can be booked.
     pub appointment_types: Vec<pb::AppointmentType>,
-    /// Types that are no more, of which there are appointments still.
+    /// The ids of deleted types that still have appointments.
     pub deleted_appointment_types: Vec<String>,
-    /// What these were when they were deleted, as far as that is known.
+    /// The definitions of deleted types when they were deleted, as far as they are known.
     pub last_definitions: Vec<pb::AppointmentType>,
-    /// Busy time by source.
+    /// The busy periods of each source.
     pub busy: Vec<(String, Vec<pb::Period>)>,
 }
 
 type FileViolations = Vec<FieldViolation>;
 
-/// Reads a calendar; `origin` is where it stands. Violations name fields below the calendar: `rules[2].start_time`.
+/// Reads a calendar; `origin` is its position in the file. Violations name fields relative to the
+/// calendar, such as `rules[2].start_time`.
 pub fn imported_calendar(
     zones: &Zones,
     file: &CalendarFile,
     origin: &str,
 ) -> Result<ImportedCalendar, FileViolations> {
     let mut fields = Fields::default();
-    let it = &file.calendar;
-    let id = fields.calendar_id("calendar_id", &it.calendar_id);
-    let profile = profile(zones, file, &mut fields);
-    let types = types(file, &mut fields);
-    let busy = busy(file, &mut fields);
-    let read = || {
-        let (types, deleted_types) = types?;
-        Some(ImportedCalendar {
-            calendar: id?,
-            profile: profile?,
-            types,
-            deleted_types,
-            busy: busy?,
-            appointments: Vec::new(),
-            origin: origin.to_owned(),
-        })
-    };
-    fields.finish_with(read())
+    let calendar = calendar(zones, file, origin, &mut fields);
+    fields.finish_with(calendar)
+}
+
+fn calendar(
+    zones: &Zones,
+    file: &CalendarFile,
+    origin: &str,
+    fields: &mut Fields,
+) -> Option<ImportedCalendar> {
+    let id = fields.calendar_id("calendar_id", &file.calendar.calendar_id);
+    let profile = profile(zones, file, fields);
+    let types = types(file, fields);
+    let busy = busy(file, fields);
+    let (types, deleted_types) = types?;
+    Some(ImportedCalendar {
+        calendar: id?,
+        profile: profile?,
+        types,
+        deleted_types,
+        busy: busy?,
+        appointments: Vec::new(),
+        origin: origin.to_owned(),
+    })
 }
 
 fn profile(zones: &Zones, file: &CalendarFile, fields: &mut Fields) -> Option<Profile> {
@@ -81,8 +91,9 @@ fn profile(zones: &Zones, file: &CalendarFile, fields: &mut Fields) -> Option<Pr
     let rules = fields.rules("rules", &file.rules, CALENDAR_RULES_MAX);
     let mut overrides = BTreeMap::new();
     let mut is_valid = true;
-    for (n, it) in file.overrides.iter().enumerate() {
-        is_valid &= put_override(&format!("overrides[{n}]"), it, &mut overrides, fields).is_some();
+    for (n, hours) in file.overrides.iter().enumerate() {
+        let path = format!("overrides[{n}]");
+        is_valid &= put_override(&path, hours, &mut overrides, fields).is_some();
     }
     let (patch, rules) = (patch?, rules?);
     is_valid.then_some(())?;
@@ -105,13 +116,13 @@ fn last_definitions(
     fields: &mut Fields,
 ) -> Option<BTreeMap<String, AppointmentType>> {
     let mut known = Some(BTreeMap::new());
-    for (n, it) in file.last_definitions.iter().enumerate() {
+    for (n, definition) in file.last_definitions.iter().enumerate() {
         let (mut inner, path) = (Fields::default(), format!("last_definitions[{n}]"));
-        let read = appointment_type(it, &mut inner);
+        let read = appointment_type(definition, &mut inner);
         fields.take_over(inner, "appointment_type.", &format!("{path}."));
         let is_of_one = file
             .deleted_appointment_types
-            .contains(&it.appointment_type_id);
+            .contains(&definition.appointment_type_id);
         let read = match read {
             Some(read) if is_of_one => Some(read),
             Some(read) => fields.wrong(
@@ -130,7 +141,7 @@ fn last_definitions(
 }
 
 fn types(file: &CalendarFile, fields: &mut Fields) -> Option<TypesRead> {
-    // One more for `default`, which is added where it is missing.
+    // One more counts for `default`, which is added where it is missing.
     if file.appointment_types.len() + file.deleted_appointment_types.len() + 1 > TYPES_MAX {
         return fields.wrong(
             "appointment_types",
@@ -146,9 +157,9 @@ fn types(file: &CalendarFile, fields: &mut Fields) -> Option<TypesRead> {
         }
     };
     let mut types = Vec::new();
-    for (n, it) in file.appointment_types.iter().enumerate() {
+    for (n, message) in file.appointment_types.iter().enumerate() {
         let mut inner = Fields::default();
-        let read = appointment_type(it, &mut inner);
+        let read = appointment_type(message, &mut inner);
         let path = format!("appointment_types[{n}]");
         fields.take_over(inner, "appointment_type.", &format!("{path}."));
         types.push(read.and_then(|read| {
@@ -207,74 +218,88 @@ fn busy(file: &CalendarFile, fields: &mut Fields) -> Option<Vec<(String, Vec<Int
     )
 }
 
-/// Reads an appointment of this calendar; `made` is its id where the file gives none.
+/// Reads an appointment of this calendar; `made` is its id where the file has none, and `origin`
+/// its position in the file.
 pub fn imported_appointment(
     zones: &Zones,
     calendar: (&CalendarId, &Arc<Zone>),
-    it: &pb::Appointment,
+    message: &pb::Appointment,
     (made, origin): (AppointmentId, &str),
 ) -> Result<ImportedAppointment, FileViolations> {
-    let (calendar, zone) = calendar;
     let mut fields = Fields::default();
-    let id = fields.optional_appointment_id("appointment_id", &it.appointment_id);
-    let further = further_calendars(calendar, &it.calendar_ids, &mut fields);
-    let type_id = match it.appointment_type_id.as_str() {
+    let appointment = appointment(zones, calendar, message, (made, origin), &mut fields);
+    fields.finish_with(appointment)
+}
+
+fn appointment(
+    zones: &Zones,
+    (calendar, zone): (&CalendarId, &Arc<Zone>),
+    message: &pb::Appointment,
+    (made, origin): (AppointmentId, &str),
+    fields: &mut Fields,
+) -> Option<ImportedAppointment> {
+    let id = fields.optional_appointment_id("appointment_id", &message.appointment_id);
+    let further = further_calendars(calendar, &message.calendar_ids, fields);
+    let type_id = match message.appointment_type_id.as_str() {
         "" => Some(TypeId::default_type()),
         id => fields.type_id("appointment_type_id", id),
     };
-    let time = time(zones, zone, it, &mut fields);
-    let state = match it.state {
-        0 => Some(AppointmentState::Confirmed),
-        number => match render::read_state(number) {
-            Some(AppointmentState::Held) => {
-                fields.wrong("state", "a hold lives for minutes and is not imported")
-            }
-            Some(state) => Some(state),
-            None => fields.wrong("state", "is not a state"),
-        },
-    };
-    let person = imported_person(zones, it, &mut fields);
-    let original_start = match &it.original_start {
-        None => Some(None),
-        start => fields.bound("original_start", start.as_ref()).map(Some),
-    };
-    let series = fields.optional_appointment_id("series_id", &it.series_id);
-    let sequence = u32::try_from(it.sequence)
+    let time = time(zones, zone, message, fields);
+    let state = state(message.state, fields);
+    let person = imported_person(zones, message, fields);
+    let original_start = fields.optional_bound("original_start", message.original_start.as_ref());
+    let series = fields.optional_appointment_id("series_id", &message.series_id);
+    let sequence = u32::try_from(message.sequence)
         .ok()
         .or_else(|| fields.wrong("sequence", "must not be negative"));
-    let before = fields.minutes("buffer_before", it.buffer_before.as_ref(), 0);
-    let after = fields.minutes("buffer_after", it.buffer_after.as_ref(), 0);
-    let ignored_rules = fields.ignored_rules(&it.ignored_rules);
-    let read = || {
-        let (start, duration, recorded) = time?;
-        Some(ImportedAppointment {
-            id: id?.map_or(NewId::Made(made), NewId::Brought),
-            further_calendars: further?,
-            type_id: type_id?,
-            start: Start::At(start),
-            duration,
-            buffers: (before?, after?),
-            recorded,
-            state: state?,
-            person: person?,
-            series: series?.map(|id| SeriesId(id.0)),
-            original_start: original_start?,
-            sequence: sequence?,
-            ignored_rules: ignored_rules?,
-            origin: origin.to_owned(),
-        })
-    };
-    fields.finish_with(read())
+    let before = fields.minutes("buffer_before", message.buffer_before.as_ref(), 0);
+    let after = fields.minutes("buffer_after", message.buffer_after.as_ref(), 0);
+    let ignored_rules = fields.ignored_rules(&message.ignored_rules);
+    let (start, duration, recorded) = time?;
+    Some(ImportedAppointment {
+        id: id?.map_or(NewId::Made(made), NewId::Brought),
+        further_calendars: further?,
+        type_id: type_id?,
+        start: Start::At(start),
+        duration,
+        buffers: (before?, after?),
+        recorded,
+        state: state?,
+        person: person?,
+        series: series?.map(|id| SeriesId(id.0)),
+        original_start: original_start?,
+        sequence: sequence?,
+        ignored_rules: ignored_rules?,
+        origin: origin.to_owned(),
+    })
 }
 
-fn imported_person(zones: &Zones, it: &pb::Appointment, fields: &mut Fields) -> Option<Person> {
+/// Confirmed where the file names no state.
+fn state(number: i32, fields: &mut Fields) -> Option<AppointmentState> {
+    if number == 0 {
+        return Some(AppointmentState::Confirmed);
+    }
+    match render::read_state(number) {
+        Some(AppointmentState::Held) => {
+            fields.wrong("state", "a hold lives for minutes and is not imported")
+        }
+        Some(state) => Some(state),
+        None => fields.wrong("state", "is not a state"),
+    }
+}
+
+fn imported_person(
+    zones: &Zones,
+    message: &pb::Appointment,
+    fields: &mut Fields,
+) -> Option<Person> {
     let invitee = fields.invitee(
         zones,
-        it.invitee.as_ref().unwrap_or(&pb::Invitee::default()),
+        message.invitee.as_ref().unwrap_or(&pb::Invitee::default()),
         false,
     );
-    let carried = carried!(it, fields);
-    let cancel_reason = fields.note("cancel_reason", &it.cancel_reason, NOTE_CHARACTERS_MAX);
+    let carried = carried!(message, fields);
+    let cancel_reason = fields.note("cancel_reason", &message.cancel_reason, NOTE_CHARACTERS_MAX);
     Some(Person {
         invitee: invitee?,
         carried: carried?,
@@ -282,7 +307,8 @@ fn imported_person(zones: &Zones, it: &pb::Appointment, fields: &mut Fields) -> 
     })
 }
 
-/// The calendars besides the one that the appointment stands under, which must come first where it is named.
+/// The calendars of an appointment besides the one under which the file has it, which must be named
+/// first if any is named.
 fn further_calendars(
     calendar: &CalendarId,
     ids: &[String],
@@ -305,62 +331,53 @@ fn further_calendars(
 
 type Recorded = Option<(Arc<str>, bookd_core::time::Wall)>;
 
-/// When it begins, how long it lasts, and what the clock showed when it was booked, where the file says both.
+/// The start, the duration, and the wall time that was recorded at the booking, if the file has
+/// both a start time and a local start.
 fn time(
     zones: &Zones,
     zone: &Arc<Zone>,
-    it: &pb::Appointment,
+    message: &pb::Appointment,
     fields: &mut Fields,
 ) -> Option<(Instant, Option<Minutes>, Recorded)> {
-    let is_recorded = it.start_time.is_some() && !it.local_start.is_empty();
+    let is_recorded = message.start_time.is_some() && !message.local_start.is_empty();
     let local_start = if is_recorded {
         ""
     } else {
-        it.local_start.as_str()
+        message.local_start.as_str()
     };
-    let start = fields.start(zones, it.start_time.as_ref(), local_start, &it.time_zone);
-    let name = if it.time_zone.is_empty() {
+    let start = fields.start(
+        zones,
+        message.start_time.as_ref(),
+        local_start,
+        &message.time_zone,
+    );
+    let name = if message.time_zone.is_empty() {
         zone.name()
     } else {
-        it.time_zone.as_str()
+        message.time_zone.as_str()
     };
-    let recorded = match is_recorded {
-        true => fields
-            .wall("local_start", &it.local_start)
-            .map(|wall| Some((Arc::from(name), wall))),
-        false => Some(None),
+    let recorded = if is_recorded {
+        fields
+            .wall("local_start", &message.local_start)
+            .map(|wall| Some((Arc::from(name), wall)))
+    } else {
+        Some(None)
     };
-    let end = match &it.end_time {
-        Some(end) => fields.bound("end_time", Some(end)).map(Some),
-        None => Some(None),
-    };
+    let end = fields.optional_bound("end_time", message.end_time.as_ref());
     let start = match resolve(&start?, zone) {
         Ok(start) => start,
         Err(Refusal::FieldInvalid(found)) => {
-            let why: Vec<String> = found.into_iter().map(|it| it.description).collect();
+            let why: Vec<String> = found
+                .into_iter()
+                .map(|violation| violation.description)
+                .collect();
             return fields.wrong("local_start", why.join("; "));
         }
         Err(other) => return fields.wrong("local_start", format!("{other:?}")),
     };
     let duration = match end? {
         None => None,
-        Some(end) => {
-            let seconds = end.since(start);
-            let minutes = u32::try_from(seconds / MINUTE).ok().and_then(Minutes::new);
-            let is_one = |it: &Minutes| {
-                it.minutes() > 0 && *it <= Minutes::ASKED_MAX && seconds % MINUTE == 0
-            };
-            let minutes = minutes.filter(is_one);
-            match minutes {
-                Some(minutes) => Some(minutes),
-                None => {
-                    return fields.wrong(
-                        "end_time",
-                        "must be whole minutes after the start, 1 minute to 7 days",
-                    );
-                }
-            }
-        }
+        Some(end) => Some(duration(start, end, fields)?),
     };
     let recorded = recorded?;
     if recorded
@@ -372,26 +389,44 @@ fn time(
     Some((start, duration, recorded))
 }
 
-/// A calendar as files hold it, but for its appointments.
-pub fn exported_calendar(it: &Calendar) -> CalendarFile {
-    let availability = render::availability(it);
+fn duration(start: Instant, end: Instant, fields: &mut Fields) -> Option<Minutes> {
+    let seconds = end.since(start);
+    let minutes = u32::try_from(seconds / MINUTE).ok().and_then(Minutes::new);
+    let is_duration = |minutes: &Minutes| {
+        minutes.minutes() > 0 && *minutes <= Minutes::ASKED_MAX && seconds % MINUTE == 0
+    };
+    minutes.filter(is_duration).or_else(|| {
+        fields.wrong(
+            "end_time",
+            "must be whole minutes after the start, 1 minute to 7 days",
+        )
+    })
+}
+
+/// A calendar as files hold it, without its appointments.
+pub fn exported_calendar(calendar: &Calendar) -> CalendarFile {
+    let availability = render::availability(calendar);
     CalendarFile {
         calendar: pb::Calendar {
             etag: String::new(),
             create_time: None,
             update_time: None,
             revision: 0,
-            ..render::calendar(it)
+            ..render::calendar(calendar)
         },
         rules: availability.rules,
         overrides: availability.overrides,
-        appointment_types: it
+        appointment_types: calendar
             .types
             .iter()
-            .map(|it| exported_type(render::appointment_type(it)))
+            .map(|kept| exported_type(render::appointment_type(kept)))
             .collect(),
-        deleted_appointment_types: it.types.deleted().map(|(id, _)| id.to_string()).collect(),
-        last_definitions: it
+        deleted_appointment_types: calendar
+            .types
+            .deleted()
+            .map(|(id, _)| id.to_string())
+            .collect(),
+        last_definitions: calendar
             .types
             .deleted()
             .filter_map(|(_, deleted)| {
@@ -400,7 +435,7 @@ pub fn exported_calendar(it: &Calendar) -> CalendarFile {
                 )))
             })
             .collect(),
-        busy: it
+        busy: calendar
             .busy
             .sources()
             .map(|(source, periods)| {
@@ -413,36 +448,36 @@ pub fn exported_calendar(it: &Calendar) -> CalendarFile {
     }
 }
 
-fn exported_type(it: pb::AppointmentType) -> pb::AppointmentType {
+fn exported_type(message: pb::AppointmentType) -> pb::AppointmentType {
     pb::AppointmentType {
         etag: String::new(),
         create_time: None,
         update_time: None,
         revision: 0,
-        ..it
+        ..message
     }
 }
 
-/// An appointment as files hold it, on those of its calendars that there still are; the first of them holds it. None
-/// for a hold that is alive, and where no calendar is left.
+/// An appointment as files hold it, on those of its calendars that still exist; the file has it
+/// under the first of them. None for a hold that has not expired, and where no calendar is left.
 pub fn exported_appointment(
-    it: &Appointment,
+    appointment: &Appointment,
     is_there: impl Fn(&CalendarId, bookd_core::ids::Revision) -> bool,
     now: Instant,
     code_key: Option<u64>,
 ) -> Option<pb::Appointment> {
-    let kept: Vec<_> = it
+    let kept: Vec<_> = appointment
         .places
         .iter()
         .filter(|place| is_there(&place.calendar, place.since))
         .cloned()
         .collect();
-    if kept.is_empty() || it.state_at(now) == AppointmentState::Held {
+    if kept.is_empty() || appointment.state_at(now) == AppointmentState::Held {
         return None;
     }
-    let kept = it.with_image(Image {
+    let kept = appointment.with_image(Image {
         places: kept,
-        ..it.image.clone()
+        ..appointment.image.clone()
     });
     let shown = render::appointment(&kept, now, code_key.unwrap_or_default());
     Some(pb::Appointment {
@@ -454,15 +489,15 @@ pub fn exported_appointment(
         create_time: None,
         update_time: None,
         revision: 0,
-        // Said only of what was moved: what was not begins when it was to begin.
+        // Only a moved occurrence has appointment: any other begins at its original start.
         original_start: shown
             .original_start
-            .filter(|it| Some(*it) != shown.start_time),
+            .filter(|start| Some(*start) != shown.start_time),
         ..shown
     })
 }
 
-/// `HH:MM` as minutes, read as everywhere.
+/// A clock time `HH:MM` in minutes, by the reader of requests.
 pub fn clock(text: &str) -> Option<u16> {
     clock_minutes(text)
 }

@@ -1,4 +1,6 @@
-//! Page tokens: opaque to clients, bound to the arguments of the first page.
+//! Page tokens: opaque to clients, and bound to the arguments of the first page.
+//!
+//! A token is no secret: a forged one must be as harmless as any other argument.
 
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -6,29 +8,29 @@ use sha2::{Digest, Sha256};
 use crate::api::convert::parse::Fields;
 use crate::proto::v1 as pb;
 
-/// The longest token that is looked at, in characters.
+/// The longest token that is decoded, in characters.
 const TOKEN_CHARACTERS_MAX: usize = 1_024;
 
-/// Where a list goes on.
+/// The position at which a list continues.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct PageToken {
-    /// Of the other arguments.
+    /// The fingerprint of the request without its page fields.
     #[prost(fixed64, tag = "1")]
     pub(crate) fingerprint: u64,
-    /// Seconds, of lists by time.
+    /// The start of the last item, in seconds, in lists by time.
     #[prost(sint64, tag = "2")]
     pub(crate) start: i64,
     /// The last item's id.
     #[prost(bytes = "vec", tag = "3")]
     pub(crate) id: Vec<u8>,
-    /// The revision that all pages show, of lists that have one.
+    /// The revision that all pages show, in lists that have one.
     #[prost(uint64, tag = "4")]
     pub(crate) revision: u64,
-    /// Further seconds: the moment of the first page.
+    /// The moment of the first page, in seconds.
     #[prost(sint64, tag = "5")]
     pub(crate) now: i64,
-    /// Of changes: how many events of this revision come before the page. Tokens of before 0.2 have none, and begin with
-    /// the first.
+    /// In lists of changes, how many events of this revision come before the page. Tokens of
+    /// versions before 0.2 lack it, and begin with the first event.
     #[prost(uint64, tag = "6")]
     pub(crate) event: u64,
 }
@@ -41,14 +43,14 @@ impl PageToken {
             .collect()
     }
 
-    /// The token, if it is one of these arguments.
+    /// Decodes a token; none unless it belongs to these arguments.
     pub(crate) fn read(text: &str, fingerprint: u64) -> Option<Self> {
         if text.len() > TOKEN_CHARACTERS_MAX || !text.len().is_multiple_of(2) || !text.is_ascii() {
             return None;
         }
         let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).ok();
         let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(byte).collect();
-        // Tokens are no secret: whatever one says must be as harmless as any other argument.
+        // A client may forge a token, so that its revision is checked like any other argument.
         let is_sane = |token: &Self| {
             token.fingerprint == fingerprint && i64::try_from(token.revision).is_ok()
         };
@@ -56,11 +58,11 @@ impl PageToken {
     }
 }
 
-/// A request whose answer comes page by page.
+/// A request whose answer comes in pages.
 pub(crate) trait Paged: Message + Clone {
     fn page_size(&self) -> i32;
     fn page_token(&self) -> &str;
-    /// The request without its page fields: what all pages of one list have in common.
+    /// The request without its page fields, the same for all pages of one list.
     fn arguments(&self) -> Self;
 }
 
@@ -95,14 +97,14 @@ paged! {
 /// The page that a request asks for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Page {
-    /// The most items of it.
+    /// The most items of the page.
     pub(crate) limit: usize,
-    /// Where it begins; none = the first page.
+    /// Where the page begins; none for the first page.
     pub(crate) token: Option<PageToken>,
 }
 
 impl Page {
-    /// `next_page_token` of the answer: where the next page begins; empty when there is none.
+    /// The `next_page_token` of the answer; empty when there is no next page.
     pub(crate) fn next(request: &impl Paged, token: Option<PageToken>) -> String {
         let bound = |token| PageToken {
             fingerprint: fingerprint(&request.arguments()),
@@ -113,12 +115,12 @@ impl Page {
 }
 
 impl Fields {
-    /// Which page is asked for.
+    /// The page that a request asks for.
     pub(crate) fn page(&mut self, request: &impl Paged) -> Option<Page> {
         let limit = self.page_size(request.page_size());
         let token = match request.page_token() {
             "" => Some(None),
-            // The arguments are only hashed for a page that follows one.
+            // The arguments are hashed only for pages after the first.
             text => PageToken::read(text, fingerprint(&request.arguments()))
                 .map(Some)
                 .or_else(|| self.wrong_token()),
@@ -134,7 +136,8 @@ impl Fields {
     }
 }
 
-/// Sixteen bytes of SHA-256 over these parts, each told from the next by its length.
+/// The first 16 bytes of SHA-256 over these parts, each behind its length, so that no two lists of
+/// parts are the same input.
 pub(crate) fn hash(parts: &[&[u8]]) -> [u8; 16] {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -147,7 +150,7 @@ pub(crate) fn hash(parts: &[&[u8]]) -> [u8; 16] {
     short
 }
 
-/// What a token is bound to: the request without its page fields.
+/// The fingerprint of a request without its page fields, to which tokens are bound.
 fn fingerprint(request: &impl Message) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = hash(&[&request.encode_to_vec()]);
     u64::from_le_bytes([a, b, c, d, e, f, g, h])

@@ -1,4 +1,6 @@
-//! Reading what requests say of a person: invitee, address, location, the client's own keys.
+//! Fields about a person: invitee, e-mail address, location, and metadata of the client.
+//!
+//! Limits are those of the core's `person`, so that everything that is read here can be stored.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +15,10 @@ use bookd_core::appointment::{Email, Invitee};
 
 use crate::api::convert::parse::Fields;
 
-/// The longest e-mail address, in characters (RFC 5321 §4.5.3.1.3).
-const EMAIL_CHARACTERS_MAX: usize = 254;
+/// The longest e-mail address, in bytes (RFC 5321 §4.5.3.1.3).
+const EMAIL_BYTES_MAX: usize = 254;
 
-/// Reads what a message has of `Carried`: whichever message, its fields have the same names.
+/// Reads the `Carried` of any message that has it: the fields have the same names in each of them.
 macro_rules! carried {
     ($message:expr, $fields:expr) => {{
         use bookd_core::appointment::person::{
@@ -25,25 +27,25 @@ macro_rules! carried {
         let note = $fields.note("note", &$message.note, NOTE_CHARACTERS_MAX);
         let metadata = $fields.metadata("metadata", &$message.metadata);
         let location = $fields.text("location", &$message.location, LOCATION_CHARACTERS_MAX);
-        let read = || {
-            Some(Carried {
-                note: note?,
-                metadata: metadata?,
-                location: location?,
+        note.zip(metadata)
+            .zip(location)
+            .map(|((note, metadata), location)| Carried {
+                note,
+                metadata,
+                location,
             })
-        };
-        read()
     }};
 }
 pub(crate) use carried;
 
 impl Fields {
-    /// See `address`; with the key by which it is found.
+    /// An address with the key by which it is found; empty if the field is.
     pub(crate) fn email(&mut self, field: &str, text: &str) -> Option<Email> {
         self.address(field, text).map(fold::email)
     }
 
-    /// Empty, or an address: one `@`, something before it, a domain after it, no space.
+    /// Empty, or an address: one `@` between a local part of at most 64 characters and a domain,
+    /// and no space.
     pub(crate) fn address(&mut self, field: &str, text: &str) -> Option<String> {
         let is_address = text.split_once('@').is_some_and(|(local, domain)| {
             let is_label =
@@ -52,11 +54,13 @@ impl Fields {
                 && local.chars().count() <= 64
                 && !domain.contains('@')
                 && domain.split('.').all(is_label)
-                && text.chars().all(|it| {
-                    !it.is_whitespace() && !it.is_control() && !"<>()[],;:\\\"".contains(it)
+                && text.chars().all(|character| {
+                    !character.is_whitespace()
+                        && !character.is_control()
+                        && !"<>()[],;:\\\"".contains(character)
                 })
         });
-        if text.is_empty() || (is_address && text.len() <= EMAIL_CHARACTERS_MAX) {
+        if text.is_empty() || (is_address && text.len() <= EMAIL_BYTES_MAX) {
             return Some(text.to_owned());
         }
         self.wrong(field, "must be an e-mail address such as ada@example.com")
@@ -87,7 +91,7 @@ impl Fields {
         is_valid.then(|| metadata.clone())
     }
 
-    /// The person; a name is required where `is_required`.
+    /// The invitee; the name must not be empty if `is_required`.
     pub(crate) fn invitee(
         &mut self,
         zones: &Zones,

@@ -1,4 +1,7 @@
-//! What the transport answers by itself, as gRPC has it: whole answers, trailers, errors; and the way back for its log.
+//! Rejections of the transport as gRPC writes them: whole answers, trailers and errors; and the
+//! reasons that the access log reads back.
+//!
+//! `status::rejected` alone decides their codes and messages.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -46,7 +49,7 @@ impl RenderErrors for StatusErrors {
 pub(crate) fn trailers(status: &Status) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     if status.add_header(&mut trailers).is_err() {
-        // Only if the message cannot be a header, although it is percent-encoded.
+        // The message is percent-encoded, and could still be no header value: the code remains.
         trailers.insert(
             Status::GRPC_STATUS,
             HeaderValue::from(i32::from(status.code())),
@@ -55,8 +58,9 @@ pub(crate) fn trailers(status: &Status) -> HeaderMap {
     trailers
 }
 
-/// A call that was not let in, and may come again after this time. Made once for each tenth of a second: a server that
-/// is full has no time to write it anew for each call.
+/// The answer to a call that was not let in, with the delay after which its client may retry. The
+/// answers are made once for each tenth of a second: a full server has no time to make one for each
+/// call.
 fn too_many_calls(retry_after: Duration) -> Response<Bytes> {
     const STEP_MILLISECONDS: u128 = 100;
     static MADE: LazyLock<Vec<HeaderMap>> = LazyLock::new(|| {

@@ -1,4 +1,7 @@
-//! What the core knows, as messages.
+//! Values of the core as messages of the contract.
+//!
+//! Every match is exhaustive, so that a new variant or field of the core does not compile without
+//! its message.
 
 use prost_types::{Duration, Timestamp};
 
@@ -19,9 +22,9 @@ use bookd_core::time::interval::Interval;
 use bookd_core::time::zone::Zone;
 use bookd_core::time::{Instant, LocalDate, MINUTE, Minutes, Seconds};
 
-/// An instant; before the year 1 or after 9999 as the first or the last that a timestamp can say. The first year that a
-/// limit counts may begin there, and what an earlier version stored may end there; and an answer with such a timestamp
-/// has no JSON form: nothing of it could be read.
+/// An instant as a timestamp, clamped to the years 1 to 9999. The first year that a limit counts
+/// may begin before them, and an appointment that an earlier version stored may end after them. An
+/// answer with such a timestamp would have no JSON form, so that nothing of it could be read.
 pub(crate) fn timestamp(instant: Instant) -> Timestamp {
     Timestamp {
         seconds: instant.clamp(Instant::MIN, Instant::MAX).seconds(),
@@ -67,23 +70,23 @@ fn limits(limits: &Limits) -> Option<pb::Limits> {
     })
 }
 
-pub(crate) fn calendar(it: &Calendar) -> pb::Calendar {
-    profile(&it.id, &it.profile, it.stamps)
+pub(crate) fn calendar(calendar: &Calendar) -> pb::Calendar {
+    profile(&calendar.id, &calendar.profile, calendar.stamps)
 }
 
-pub(crate) fn profile(id: &CalendarId, it: &Profile, stamps: Stamps) -> pb::Calendar {
-    let has_owner = !it.owner.name.is_empty() || !it.owner.email.is_empty();
+pub(crate) fn profile(id: &CalendarId, profile: &Profile, stamps: Stamps) -> pb::Calendar {
+    let has_owner = !profile.owner.name.is_empty() || !profile.owner.email.is_empty();
     pb::Calendar {
         calendar_id: id.to_string(),
-        display_name: it.display_name.clone(),
-        time_zone: it.zone.name().to_owned(),
+        display_name: profile.display_name.clone(),
+        time_zone: profile.zone.name().to_owned(),
         owner: has_owner.then(|| pb::Owner {
-            name: it.owner.name.clone(),
-            email: it.owner.email.clone(),
+            name: profile.owner.name.clone(),
+            email: profile.owner.email.clone(),
         }),
-        paused: it.paused,
-        limits: limits(&it.limits),
-        metadata: it.metadata.clone(),
+        paused: profile.paused,
+        limits: limits(&profile.limits),
+        metadata: profile.metadata.clone(),
         etag: Etag::of(id.as_str().as_bytes(), stamps.revision).to_string(),
         create_time: Some(timestamp(stamps.create_time)),
         update_time: Some(timestamp(stamps.update_time)),
@@ -99,31 +102,31 @@ fn date(date: Option<LocalDate>) -> String {
     date.map(|it| it.to_string()).unwrap_or_default()
 }
 
-fn rule(it: &Rule) -> pb::AvailabilityRule {
-    let is_every_day = it.weekdays == bookd_core::calendar::availability::Weekdays::ALL;
-    let days = it
+fn rule(rule: &Rule) -> pb::AvailabilityRule {
+    let is_every_day = rule.weekdays == bookd_core::calendar::availability::Weekdays::ALL;
+    let days = rule
         .weekdays
         .iter()
         .filter(|_| !is_every_day)
         .map(|day| i32::from(day) + 1);
     pb::AvailabilityRule {
         days_of_week: days.collect(),
-        start_time: clock(it.window.start_minutes()),
-        end_time: clock(it.window.end_minutes()),
-        from_date: date(it.first_date),
-        to_date: date(it.last_date),
+        start_time: clock(rule.window.start_minutes()),
+        end_time: clock(rule.window.end_minutes()),
+        from_date: date(rule.first_date),
+        to_date: date(rule.last_date),
     }
 }
 
-fn window(it: &Window) -> pb::Window {
+fn window(window: &Window) -> pb::Window {
     pb::Window {
-        start_time: clock(it.start_minutes()),
-        end_time: clock(it.end_minutes()),
+        start_time: clock(window.start_minutes()),
+        end_time: clock(window.end_minutes()),
     }
 }
 
-pub(crate) fn availability(it: &Calendar) -> pb::Availability {
-    let overrides = it
+pub(crate) fn availability(calendar: &Calendar) -> pb::Availability {
+    let overrides = calendar
         .profile
         .availability
         .overrides
@@ -135,49 +138,60 @@ pub(crate) fn availability(it: &Calendar) -> pb::Availability {
             note: hours.note.clone(),
         });
     pb::Availability {
-        calendar_id: it.id.to_string(),
-        time_zone: it.profile.zone.name().to_owned(),
-        rules: it.profile.availability.rules.iter().map(rule).collect(),
+        calendar_id: calendar.id.to_string(),
+        time_zone: calendar.profile.zone.name().to_owned(),
+        rules: calendar
+            .profile
+            .availability
+            .rules
+            .iter()
+            .map(rule)
+            .collect(),
         overrides: overrides.collect(),
-        etag: it.etag().to_string(),
+        etag: calendar.etag().to_string(),
     }
 }
 
-pub(crate) fn appointment_type(it: &AppointmentType) -> pb::AppointmentType {
+pub(crate) fn appointment_type(appointment_type: &AppointmentType) -> pb::AppointmentType {
     pb::AppointmentType {
-        appointment_type_id: it.id.to_string(),
-        display_name: it.display_name.clone(),
-        duration: Some(minutes(it.duration)),
-        duration_options: it.duration_options.iter().copied().map(minutes).collect(),
-        slot_step: it.slot_step.map(minutes),
-        buffer_before: Some(minutes(it.buffer_before)),
-        buffer_after: Some(minutes(it.buffer_after)),
-        min_notice: Some(seconds(it.min_notice)),
-        horizon_days: Some(number(it.horizon_days)),
-        capacity: Some(number(it.capacity)),
-        limits: limits(&it.limits),
-        requires_approval: it.requires_approval,
-        pending_blocks: Some(it.pending_blocks),
-        cancel_notice: it.cancel_notice.map(seconds),
-        reschedule_notice: it.reschedule_notice.map(seconds),
-        rules: it.rules.iter().map(rule).collect(),
-        etag: it.etag().to_string(),
-        create_time: Some(timestamp(it.stamps.create_time)),
-        update_time: Some(timestamp(it.stamps.update_time)),
-        revision: revision(it.stamps.revision),
+        appointment_type_id: appointment_type.id.to_string(),
+        display_name: appointment_type.display_name.clone(),
+        duration: Some(minutes(appointment_type.duration)),
+        duration_options: appointment_type
+            .duration_options
+            .iter()
+            .copied()
+            .map(minutes)
+            .collect(),
+        slot_step: appointment_type.slot_step.map(minutes),
+        buffer_before: Some(minutes(appointment_type.buffer_before)),
+        buffer_after: Some(minutes(appointment_type.buffer_after)),
+        min_notice: Some(seconds(appointment_type.min_notice)),
+        horizon_days: Some(number(appointment_type.horizon_days)),
+        capacity: Some(number(appointment_type.capacity)),
+        limits: limits(&appointment_type.limits),
+        requires_approval: appointment_type.requires_approval,
+        pending_blocks: Some(appointment_type.pending_blocks),
+        cancel_notice: appointment_type.cancel_notice.map(seconds),
+        reschedule_notice: appointment_type.reschedule_notice.map(seconds),
+        rules: appointment_type.rules.iter().map(rule).collect(),
+        etag: appointment_type.etag().to_string(),
+        create_time: Some(timestamp(appointment_type.stamps.create_time)),
+        update_time: Some(timestamp(appointment_type.stamps.update_time)),
+        revision: revision(appointment_type.stamps.revision),
     }
 }
 
-pub(crate) fn ignored_rules(it: IgnoredRules) -> Vec<i32> {
+pub(crate) fn ignored_rules(rules: IgnoredRules) -> Vec<i32> {
     let flags = [
         (
-            it.outside_availability,
+            rules.outside_availability,
             pb::IgnorableRule::OutsideAvailability,
         ),
-        (it.misaligned, pb::IgnorableRule::Misaligned),
-        (it.notice, pb::IgnorableRule::Notice),
-        (it.horizon, pb::IgnorableRule::Horizon),
-        (it.limit, pb::IgnorableRule::Limit),
+        (rules.misaligned, pb::IgnorableRule::Misaligned),
+        (rules.notice, pb::IgnorableRule::Notice),
+        (rules.horizon, pb::IgnorableRule::Horizon),
+        (rules.limit, pb::IgnorableRule::Limit),
     ];
     flags
         .into_iter()
@@ -186,62 +200,69 @@ pub(crate) fn ignored_rules(it: IgnoredRules) -> Vec<i32> {
         .collect()
 }
 
-/// An appointment as it shows at `now`.
-pub(crate) fn appointment(it: &Appointment, now: Instant, code_key: u64) -> pb::Appointment {
-    let first = it.places.first();
+/// An appointment as it is at `now`.
+pub(crate) fn appointment(
+    appointment: &Appointment,
+    now: Instant,
+    code_key: u64,
+) -> pb::Appointment {
+    let first = appointment.places.first();
     let Person {
         invitee: who,
         carried,
         cancel_reason,
-    } = &it.person;
+    } = &appointment.person;
     let Carried {
         note,
         metadata,
         location,
     } = carried;
     pb::Appointment {
-        appointment_id: it.id.to_string(),
-        calendar_ids: it.calendars().map(|id| id.as_str().to_owned()).collect(),
-        appointment_type_id: it.type_id.as_str().to_owned(),
-        start_time: Some(timestamp(it.start)),
-        end_time: Some(timestamp(it.end())),
-        time_zone: it.time_zone.to_string(),
-        local_start: it.local_start.to_string(),
-        state: state(it.state_at(now)).into(),
+        appointment_id: appointment.id.to_string(),
+        calendar_ids: appointment
+            .calendars()
+            .map(|id| id.as_str().to_owned())
+            .collect(),
+        appointment_type_id: appointment.type_id.as_str().to_owned(),
+        start_time: Some(timestamp(appointment.start)),
+        end_time: Some(timestamp(appointment.end())),
+        time_zone: appointment.time_zone.to_string(),
+        local_start: appointment.local_start.to_string(),
+        state: state(appointment.state_at(now)).into(),
         invitee: invitee(who),
         note: note.clone(),
         metadata: metadata.clone(),
-        confirmation_code: confirmation_code::encode(it.key, code_key),
-        expire_time: it.expire_time.map(timestamp),
-        series_id: it
+        confirmation_code: confirmation_code::encode(appointment.key, code_key),
+        expire_time: appointment.expire_time.map(timestamp),
+        series_id: appointment
             .series()
             .map(|series| series.0.to_string())
             .unwrap_or_default(),
-        sequence: number(it.sequence),
+        sequence: number(appointment.sequence),
         cancel_reason: cancel_reason.clone(),
         buffer_before: first.map(|place| minutes(place.before)),
         buffer_after: first.map(|place| minutes(place.after)),
-        ignored_rules: ignored_rules(it.ignored_rules),
-        etag: it.etag().to_string(),
-        create_time: Some(timestamp(it.create_time)),
-        update_time: Some(timestamp(it.update_time)),
-        revision: revision(it.revision),
+        ignored_rules: ignored_rules(appointment.ignored_rules),
+        etag: appointment.etag().to_string(),
+        create_time: Some(timestamp(appointment.create_time)),
+        update_time: Some(timestamp(appointment.update_time)),
+        revision: revision(appointment.revision),
         location: location.clone(),
-        original_start: it
+        original_start: appointment
             .occurrence
             .map(|occurrence| timestamp(occurrence.original_start)),
     }
 }
 
-/// None of nobody.
-fn invitee(it: &Invitee) -> Option<pb::Invitee> {
+/// The message of an invitee; none where no person is known.
+fn invitee(invitee: &Invitee) -> Option<pb::Invitee> {
     let Invitee {
         name,
         email,
         phone,
         time_zone,
-    } = it;
-    (*it != Invitee::default()).then(|| pb::Invitee {
+    } = invitee;
+    (*invitee != Invitee::default()).then(|| pb::Invitee {
         name: name.clone(),
         email: email.written.clone(),
         phone: phone.clone(),
@@ -262,14 +283,14 @@ pub(crate) fn state(state: AppointmentState) -> pb::AppointmentState {
     }
 }
 
-/// The state of that number on the wire; none where it is none.
+/// The state with this number on the wire; none if no state has it.
 pub(crate) fn read_state(number: i32) -> Option<AppointmentState> {
     AppointmentState::ALL
         .into_iter()
         .find(|it| i32::from(state(*it)) == number)
 }
 
-/// A change, without the appointments that only watchers are shown.
+/// A change, without the appointments that only watchers see.
 pub(crate) fn change(entry: &LogEntry) -> pb::Change {
     pb::Change {
         revision: revision(entry.revision),
@@ -280,48 +301,48 @@ pub(crate) fn change(entry: &LogEntry) -> pb::Change {
     }
 }
 
-fn event(it: &LogEvent) -> pb::ChangeEvent {
-    let calendar_ids = it
+fn event(entry: &LogEvent) -> pb::ChangeEvent {
+    let calendar_ids = entry
         .calendars
         .iter()
-        .map(|it| it.calendar.as_str().to_owned())
+        .map(|calendar| calendar.calendar.as_str().to_owned())
         .collect();
     let event = pb::ChangeEvent {
         calendar_ids,
         ..pb::ChangeEvent::default()
     };
-    match &it.what {
-        What::Calendar(it) => {
-            let (kind, detail) = calendar_event(it);
+    match &entry.what {
+        What::Calendar(change) => {
+            let (kind, detail) = calendar_event(change);
             pb::ChangeEvent {
                 kind: kind.into(),
                 detail: detail.to_owned(),
                 ..event
             }
         }
-        What::Appointment(it) => pb::ChangeEvent {
-            kind: appointment_event(it.kind).into(),
-            appointment_id: it.id.to_string(),
-            before: it.before.as_ref().map(image),
-            after: Some(image(&it.after)),
-            ignored_rules: ignored_rules(it.after.ignored_rules),
+        What::Appointment(change) => pb::ChangeEvent {
+            kind: appointment_event(change.kind).into(),
+            appointment_id: change.id.to_string(),
+            before: change.before.as_ref().map(image),
+            after: Some(image(&change.after)),
+            ignored_rules: ignored_rules(change.after.ignored_rules),
             ..event
         },
     }
 }
 
-fn image(it: &Image) -> pb::AppointmentImage {
+fn image(image: &Image) -> pb::AppointmentImage {
     pb::AppointmentImage {
-        calendar_ids: it.calendars().map(|id| id.as_str().to_owned()).collect(),
-        appointment_type_id: it.type_id.as_str().to_owned(),
-        start_time: Some(timestamp(it.start)),
-        end_time: Some(timestamp(it.end())),
-        state: state(it.state).into(),
+        calendar_ids: image.calendars().map(|id| id.as_str().to_owned()).collect(),
+        appointment_type_id: image.type_id.as_str().to_owned(),
+        start_time: Some(timestamp(image.start)),
+        end_time: Some(timestamp(image.end())),
+        state: state(image.state).into(),
     }
 }
 
-fn calendar_event(it: &CalendarEvent) -> (pb::ChangeKind, &str) {
-    match it {
+fn calendar_event(event: &CalendarEvent) -> (pb::ChangeKind, &str) {
+    match event {
         CalendarEvent::Created => (pb::ChangeKind::CalendarCreated, ""),
         CalendarEvent::ProfileChanged => (pb::ChangeKind::CalendarUpdated, ""),
         CalendarEvent::Deleted => (pb::ChangeKind::CalendarDeleted, ""),
@@ -353,23 +374,23 @@ fn appointment_event(kind: AppointmentEvent) -> pb::ChangeKind {
     }
 }
 
-pub(crate) fn candidate(it: &Candidate) -> pb::AssignmentCandidate {
+pub(crate) fn candidate(candidate: &Candidate) -> pb::AssignmentCandidate {
     pb::AssignmentCandidate {
-        calendar_id: it.calendar.as_str().to_owned(),
-        load: number(it.load),
-        chosen: it.is_chosen,
-        reason: it.reason.clone(),
+        calendar_id: candidate.calendar.as_str().to_owned(),
+        load: number(candidate.load),
+        chosen: candidate.is_chosen,
+        reason: candidate.reason.clone(),
     }
 }
 
-/// A slot; with a zone, what clocks there show.
+/// A slot, with its local times if a zone is given.
 pub(crate) fn slot(
     interval: Interval,
     seats: u32,
     calendars: Vec<String>,
     zone: Option<&Zone>,
 ) -> pb::Slot {
-    // The wall time of a zone that counted seconds once is shown to the minute.
+    // Some zones had offsets with seconds in the past; local times are shown to the minute.
     let shown = |instant: Instant| {
         zone.map(|zone| {
             let wall = zone.wall(instant);
@@ -386,12 +407,12 @@ pub(crate) fn slot(
     }
 }
 
-pub(crate) fn violation(it: &Violation, appointment_ids: Vec<String>) -> pb::Violation {
+pub(crate) fn violation(violation: &Violation, appointment_ids: Vec<String>) -> pb::Violation {
     pb::Violation {
-        code: violation_code(it.code).into(),
-        calendar_id: it.calendar.as_str().to_owned(),
-        message: it.rule.clone(),
-        conflict: it.interval.map(period),
+        code: violation_code(violation.code).into(),
+        calendar_id: violation.calendar.as_str().to_owned(),
+        message: violation.rule.clone(),
+        conflict: violation.interval.map(period),
         appointment_ids,
     }
 }

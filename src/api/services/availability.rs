@@ -1,6 +1,9 @@
-//! AvailabilityService: weekly rules, overrides, busy time.
+//! AvailabilityService: weekly rules, overrides and busy time of a calendar.
+//!
+//! An answer shows the hours that its own command left, even if other commands came after it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::engine::Answer;
 use crate::proto::v1 as pb;
@@ -12,11 +15,12 @@ use bookd_core::time::{Instant, LocalDate};
 
 use crate::api::context::{Answered, Api, Call};
 use crate::api::convert::page_token::{Page, PageToken};
-use crate::api::convert::parse::{Fields, RANGE_DAYS_MAX};
+use crate::api::convert::parse::Fields;
 use crate::api::convert::parse_calendar::put_override;
+use crate::api::convert::parse_time::RANGE_DAYS_MAX;
 use crate::api::convert::render;
 
-/// The longest range of PutBusy, in days: ten years.
+/// The longest range of `PutBusy`, in days: ten years.
 pub const BUSY_RANGE_DAYS_MAX: i64 = 3_660;
 
 fn set(api: &Api, message: &pb::SetAvailabilityRequest, fields: &mut Fields) -> Option<Command> {
@@ -24,7 +28,7 @@ fn set(api: &Api, message: &pb::SetAvailabilityRequest, fields: &mut Fields) -> 
     let zone = fields.optional_zone(&api.zones, "time_zone", &message.time_zone);
     let rules = fields.rules("rules", &message.rules, CALENDAR_RULES_MAX);
     let etag = fields.etag("etag", &message.etag);
-    let utc = std::sync::Arc::clone(&api.utc);
+    let utc = Arc::clone(&api.utc);
     Some(Command::SetAvailability {
         calendar: calendar?,
         zone: zone?,
@@ -42,8 +46,9 @@ fn read_put_overrides(message: &pb::PutOverridesRequest, fields: &mut Fields) ->
     }
     let mut overrides = BTreeMap::new();
     let mut is_valid = true;
-    for (n, it) in message.overrides.iter().enumerate() {
-        is_valid &= put_override(&format!("overrides[{n}]"), it, &mut overrides, fields).is_some();
+    for (n, hours) in message.overrides.iter().enumerate() {
+        let path = format!("overrides[{n}]");
+        is_valid &= put_override(&path, hours, &mut overrides, fields).is_some();
     }
     is_valid.then_some(())?;
     Some(Command::PutOverrides {
@@ -66,7 +71,7 @@ fn read_delete_overrides(
         .dates
         .iter()
         .enumerate()
-        .map(|(n, it)| fields.date(&format!("dates[{n}]"), it))
+        .map(|(n, date)| fields.date(&format!("dates[{n}]"), date))
         .collect();
     let dates: Option<BTreeSet<LocalDate>> = dates.into_iter().collect();
     Some(Command::DeleteOverrides {
@@ -93,7 +98,7 @@ fn read_put_busy(message: &pb::PutBusyRequest, fields: &mut Fields) -> Option<Co
         .periods
         .iter()
         .enumerate()
-        .map(|(n, it)| fields.period(&format!("periods[{n}]"), it))
+        .map(|(n, period)| fields.period(&format!("periods[{n}]"), period))
         .collect();
     let periods = periods.into_iter().collect::<Option<Vec<Interval>>>();
     Some(Command::PutBusy {
@@ -112,7 +117,8 @@ fn busy_range(bounds: &pb::Period, fields: &mut Fields) -> Option<Interval> {
     )
 }
 
-/// How many periods a page has at most, and the start and source after which it begins; none inside on the first page.
+/// The most periods of the page, and the start and the source after which it begins; none for the
+/// first page.
 fn busy_after(
     request: &pb::ListBusyRequest,
     fields: &mut Fields,
@@ -227,13 +233,10 @@ pub(crate) async fn list_busy(
         message.end_time.as_ref(),
         RANGE_DAYS_MAX,
     );
-    let source = match message.source.as_str() {
-        "" => Some(None),
-        source => fields.calendar_id("source", source).map(Some),
-    };
+    let source = fields.optional_calendar_id("source", &message.source);
     let page = busy_after(&message, &mut fields);
     let _ = fields.calendar_id("calendar_id", &message.calendar_id);
-    let (range, source, (limit, after)) = fields.finish((|| Some((range?, source?, page?)))())?;
+    let ((range, source), (limit, after)) = fields.finish(range.zip(source).zip(page))?;
     let (view, calendar) = api.calendar(&message.calendar_id, &context).await?;
     let is_asked = |name: &str| source.as_ref().is_none_or(|source| source.as_str() == name);
     let mut found: Vec<(Interval, &str)> = calendar
@@ -245,7 +248,7 @@ pub(crate) async fn list_busy(
             period.overlaps(range)
                 && after
                     .as_ref()
-                    .is_none_or(|it| (period.start, *name) > (it.0, it.1.as_str()))
+                    .is_none_or(|(start, source)| (period.start, *name) > (*start, source.as_str()))
         })
         .collect();
     found.sort_unstable_by_key(|(period, name)| (period.start, *name));

@@ -1,4 +1,6 @@
-//! CalendarService: settings and appointment types.
+//! CalendarService: calendars with their settings, and appointment types.
+//!
+//! An update changes the fields of its mask and no others.
 
 use std::sync::Arc;
 
@@ -16,6 +18,7 @@ use crate::api::convert::parse::{Fields, fields_of_mask};
 use crate::api::convert::parse_calendar::{appointment_type, patch_of};
 use crate::api::convert::render;
 
+/// The fields that an update may change.
 const MASKABLE: [&str; 6] = [
     "display_name",
     "owner",
@@ -25,10 +28,15 @@ const MASKABLE: [&str; 6] = [
     "metadata",
 ];
 
-/// The settings that a message sets, each as read.
-fn patch(api: &Api, it: &pb::Calendar, mask: &[&str], fields: &mut Fields) -> Option<ProfilePatch> {
+/// The settings of a message that the mask names.
+fn patch(
+    api: &Api,
+    message: &pb::Calendar,
+    mask: &[&str],
+    fields: &mut Fields,
+) -> Option<ProfilePatch> {
     let has = |name: &str| mask.contains(&name);
-    let whole = patch_of(&api.zones, &api.utc, it, fields)?;
+    let whole = patch_of(&api.zones, &api.utc, message, fields)?;
     Some(ProfilePatch {
         display_name: whole.display_name.filter(|_| has("display_name")),
         owner: whole.owner.filter(|_| has("owner")),
@@ -39,9 +47,9 @@ fn patch(api: &Api, it: &pb::Calendar, mask: &[&str], fields: &mut Fields) -> Op
     })
 }
 
-/// The calendar's name, in the request or in the resource.
-fn named(name: &str, it: &pb::Calendar, fields: &mut Fields) -> Option<CalendarId> {
-    match (name, it.calendar_id.as_str()) {
+/// The calendar's id, from the request or from the resource.
+fn named(name: &str, message: &pb::Calendar, fields: &mut Fields) -> Option<CalendarId> {
+    match (name, message.calendar_id.as_str()) {
         ("", within) => fields.calendar_id("calendar.calendar_id", within),
         (name, "") => fields.calendar_id("calendar_id", name),
         (name, within) if name == within => fields.calendar_id("calendar_id", name),
@@ -54,14 +62,14 @@ fn named(name: &str, it: &pb::Calendar, fields: &mut Fields) -> Option<CalendarI
 
 fn create(api: &Api, message: &pb::CreateCalendarRequest, fields: &mut Fields) -> Option<Command> {
     let empty = pb::Calendar::default();
-    let it = match &message.calendar {
+    let resource = match &message.calendar {
         None if message.calendar_id.is_empty() => {
             return fields.wrong("calendar", "is required, or calendar_id");
         }
         given => given.as_ref().unwrap_or(&empty),
     };
-    let calendar = named(&message.calendar_id, it, fields);
-    let patch = patch(api, it, &MASKABLE, fields)?;
+    let calendar = named(&message.calendar_id, resource, fields);
+    let patch = patch(api, resource, &MASKABLE, fields)?;
     let profile = Profile {
         display_name: patch.display_name?,
         owner: patch.owner?,
@@ -78,13 +86,13 @@ fn create(api: &Api, message: &pb::CreateCalendarRequest, fields: &mut Fields) -
 }
 
 fn update(api: &Api, message: &pb::UpdateCalendarRequest, fields: &mut Fields) -> Option<Command> {
-    let Some(it) = &message.calendar else {
+    let Some(resource) = &message.calendar else {
         return fields.wrong("calendar", "is required");
     };
-    let calendar = named(&message.calendar_id, it, fields);
-    let etag = fields.etag("calendar.etag", &it.etag);
-    let mask = mask(message.update_mask.as_ref(), it, fields);
-    let patch = patch(api, it, &mask.unwrap_or_default(), fields);
+    let calendar = named(&message.calendar_id, resource, fields);
+    let etag = fields.etag("calendar.etag", &resource.etag);
+    let mask = mask(message.update_mask.as_ref(), resource, fields);
+    let patch = patch(api, resource, &mask.unwrap_or_default(), fields);
     Some(Command::UpdateCalendar {
         calendar: calendar?,
         patch: patch?,
@@ -92,20 +100,21 @@ fn update(api: &Api, message: &pb::UpdateCalendarRequest, fields: &mut Fields) -
     })
 }
 
-/// The fields to change: those named, all for `*`, those that are set when there is no mask.
+/// The fields to change: those that the mask names, all for `*`, and without a mask those that are
+/// set.
 fn mask(
     mask: Option<&prost_types::FieldMask>,
-    it: &pb::Calendar,
+    message: &pb::Calendar,
     fields: &mut Fields,
 ) -> Option<Vec<&'static str>> {
     let Some(mask) = mask.filter(|mask| !mask.paths.is_empty()) else {
         let is_set = |name: &&str| match *name {
-            "display_name" => !it.display_name.is_empty(),
-            "owner" => it.owner.is_some(),
-            "time_zone" => !it.time_zone.is_empty(),
-            "paused" => it.paused,
-            "limits" => it.limits.is_some(),
-            _ => !it.metadata.is_empty(),
+            "display_name" => !message.display_name.is_empty(),
+            "owner" => message.owner.is_some(),
+            "time_zone" => !message.time_zone.is_empty(),
+            "paused" => message.paused,
+            "limits" => message.limits.is_some(),
+            _ => !message.metadata.is_empty(),
         };
         return Some(MASKABLE.into_iter().filter(is_set).collect());
     };
@@ -114,11 +123,11 @@ fn mask(
 
 fn put_type(message: &pb::PutAppointmentTypeRequest, fields: &mut Fields) -> Option<Command> {
     let calendar = fields.calendar_id("calendar_id", &message.calendar_id);
-    let Some(it) = &message.appointment_type else {
+    let Some(resource) = &message.appointment_type else {
         return fields.wrong("appointment_type", "is required");
     };
-    let etag = fields.etag("appointment_type.etag", &it.etag);
-    let appointment_type = appointment_type(it, fields);
+    let etag = fields.etag("appointment_type.etag", &resource.etag);
+    let appointment_type = appointment_type(resource, fields);
     Some(Command::PutAppointmentType {
         calendar: calendar?,
         appointment_type: appointment_type?,
@@ -294,10 +303,10 @@ pub(crate) async fn list_appointment_types(
     let _ = fields.calendar_id("calendar_id", &message.calendar_id);
     let (limit, after) = fields.finish(page)?;
     let (view, calendar) = api.calendar(&message.calendar_id, &context).await?;
-    let is_further = |it: &&Arc<AppointmentType>| {
+    let is_further = |appointment_type: &&Arc<AppointmentType>| {
         after
             .as_ref()
-            .is_none_or(|after| it.id.as_str() > after.as_str())
+            .is_none_or(|after| appointment_type.id.as_str() > after.as_str())
     };
     let mut types: Vec<_> = calendar
         .types
@@ -321,7 +330,7 @@ pub(crate) async fn list_appointment_types(
     })
 }
 
-/// How many items a page has at most, and the id after which it begins; none inside on the first page.
+/// The most items of the page, and the id after which it begins; none for the first page.
 fn page_after(request: &impl Paged, fields: &mut Fields) -> Option<(usize, Option<CalendarId>)> {
     let Page { limit, token } = fields.page(request)?;
     let Some(token) = token else {

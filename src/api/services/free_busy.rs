@@ -1,4 +1,6 @@
-//! QueryFreeBusy: open and taken time, without who takes it.
+//! QueryFreeBusy: open and taken time of calendars, without the appointments that take it.
+//!
+//! Time that memory no longer holds is read from the store at the revision of the view.
 
 use bookd_core::appointment::{AppointmentState, Place};
 use bookd_core::calendar::Calendar;
@@ -8,13 +10,14 @@ use bookd_core::time::DAY;
 use bookd_core::time::interval::Interval;
 
 use crate::api::context::{Answered, Api, Call, Weight};
-use crate::api::convert::parse::{Fields, RANGE_DAYS_MAX};
+use crate::api::convert::parse::Fields;
+use crate::api::convert::parse_time::RANGE_DAYS_MAX;
 use crate::api::convert::render;
 use crate::engine::View;
 use crate::proto::v1 as pb;
 use crate::store::ListQuery;
 
-/// The most periods of one QueryFreeBusy, all calendars together.
+/// The most periods of one answer, all calendars together.
 pub(super) const PERIODS_MAX: usize = 20_000;
 
 /// The longest buffer, in seconds: seven days.
@@ -39,7 +42,7 @@ pub(crate) async fn query_free_busy(
         message.end_time.as_ref(),
         RANGE_DAYS_MAX,
     );
-    let ((calendars, _), range) = fields.finish((|| Some((calendars?, range?)))())?;
+    let ((calendars, _), range) = fields.finish(calendars.zip(range))?;
     let view = api.engine.view(&calendars, &context.wait).await?;
     let mut pasts = Vec::with_capacity(calendars.len());
     for calendar in &view.calendars {
@@ -60,7 +63,8 @@ pub(crate) async fn query_free_busy(
     })
 }
 
-/// What is open and what is taken on each calendar, with what was taken of each in the past; none when that is too much.
+/// The open and the taken time of each calendar; `pasts` is the taken time that memory no longer
+/// holds. None when there are more than `PERIODS_MAX` periods.
 fn free_and_busy(
     view: &View,
     range: Interval,
@@ -93,7 +97,7 @@ fn too_many_periods() -> Refusal {
     )
 }
 
-/// What was taken in the part of the range that the calendar no longer holds in memory.
+/// The taken time in that part of the range that the calendar no longer holds in memory.
 async fn past(
     api: &Api,
     calendar: &Calendar,
@@ -113,7 +117,7 @@ async fn past(
         series: None,
         type_id: None,
         states: vec![S::Pending, S::Confirmed, S::NoShow, S::Completed],
-        // Buffers reach beyond start and end.
+        // Buffers reach beyond the start and the end of an appointment.
         from: range.start.plus(-BUFFER_MAX),
         to: Some(range.end.min(calendar.kept_from).plus(BUFFER_MAX)),
         is_descending: false,
@@ -130,11 +134,11 @@ async fn past(
             .query(deadline, move |store| store.list_appointments(&asked))
             .await;
         let page = page?;
-        for it in page.appointments.iter().filter(|it| it.blocks) {
-            // A calendar that had the id before is another.
+        for appointment in page.appointments.iter().filter(|it| it.blocks) {
+            // A deleted calendar that had this id is another calendar.
             let is_of =
                 |place: &&Place| place.calendar == calendar.id && place.since == calendar.since;
-            let places = it.places.iter().filter(is_of);
+            let places = appointment.places.iter().filter(is_of);
             taken.extend(
                 places
                     .map(Place::padded)

@@ -1,20 +1,23 @@
-//! ListService: appointments, and what happened to them.
+//! ListService: appointments, and the changes of an appointment or a calendar.
+//!
+//! All pages of a list show the revision and the moment of its first page.
 
 use crate::proto::v1 as pb;
 use crate::store::{HistoryQuery, HistorySubject, ListQuery};
 use bookd_core::appointment::AppointmentState;
 use bookd_core::appointment::confirmation_code;
-use bookd_core::ids::{AppointmentId, Revision, SeriesId};
+use bookd_core::ids::{AppointmentId, AppointmentKey, Revision, SeriesId};
 use bookd_core::log::LogPosition;
 use bookd_core::refusal::Refusal;
 use bookd_core::time::Instant;
+use uuid::Uuid;
 
 use crate::api::context::{Answered, Api, Call};
 use crate::api::convert::page_token::{Page, PageToken};
 use crate::api::convert::parse::Fields;
 use crate::api::convert::render;
 
-/// What a list shows unless asked otherwise: everything that takes time or took it.
+/// The states that a list shows by default: those of appointments that take time or took it.
 const STATES_DEFAULT: [AppointmentState; 5] = [
     AppointmentState::Held,
     AppointmentState::Pending,
@@ -49,61 +52,34 @@ fn query(
     message: &pb::ListAppointmentsRequest,
     fields: &mut Fields,
 ) -> Option<ListQuery> {
-    let calendar = match message.calendar_id.as_str() {
-        "" => Some(None),
-        id => fields.calendar_id("calendar_id", id).map(Some),
-    };
+    let calendar = fields.optional_calendar_id("calendar_id", &message.calendar_id);
     let email = fields.email("invitee_email", &message.invitee_email);
-    let key = match message.confirmation_code.as_str() {
-        "" => Some(None),
-        text => match confirmation_code::decode(text, api.engine.code_key()) {
-            Some(key) => Some(Some(key)),
-            None => fields.wrong("confirmation_code", "must be a code such as 7K3M-Q9XT"),
-        },
-    };
+    let key = key_of_code(api, &message.confirmation_code, fields);
     let series = fields.optional_appointment_id("series_id", &message.series_id);
     let type_id = match message.appointment_type_id.as_str() {
         "" => Some(None),
         id => fields.type_id("appointment_type_id", id).map(Some),
     };
     let states = states(message, fields);
-    let is_by_code = !message.confirmation_code.is_empty();
-    let now = api.engine.now();
-    let mut bound_of = |field: &str, at: Option<&prost_types::Timestamp>| match at {
-        None => Some(None),
-        Some(at) => fields.bound(field, Some(at)).map(Some),
-    };
-    let from = bound_of("start_time", message.start_time.as_ref());
-    let to = bound_of("end_time", message.end_time.as_ref());
+    let from = fields.optional_bound("start_time", message.start_time.as_ref());
+    let to = fields.optional_bound("end_time", message.end_time.as_ref());
     let is_descending = match message.order_by.as_str() {
         "" | "start_time" => Some(false),
         "start_time desc" => Some(true),
         _ => fields.wrong("order_by", "must be `start_time` or `start_time desc`"),
     };
     let page = fields.page(message);
-    let has_subject = [
-        &message.calendar_id,
-        &message.invitee_email,
-        &message.confirmation_code,
-        &message.series_id,
-    ];
-    if has_subject.iter().all(|it| it.is_empty()) {
-        fields.wrong::<()>(
-            "calendar_id",
-            "is required, or invitee_email, confirmation_code or series_id",
-        );
-    }
+    require_subject(message, fields);
     let Page { limit, token } = page?;
-    // All pages are as of the first one's moment, or what ended meanwhile would fall out of the list.
-    let now = token
-        .as_ref()
-        .map_or(now, |token| Instant::from_seconds(token.now));
-    // A code is asked for by name: then history counts as well.
+    // All pages show the moment of the first one; otherwise appointments that ended in between
+    // would fall out of the list.
+    let now = token.as_ref().map_or_else(
+        || api.engine.now(),
+        |token| Instant::from_seconds(token.now),
+    );
+    // A confirmation code names one appointment, which may be over already.
+    let is_by_code = !message.confirmation_code.is_empty();
     let from = from?.unwrap_or(if is_by_code { Instant::MIN } else { now });
-    let after = token.as_ref().and_then(|token| {
-        let id = uuid::Uuid::from_slice(&token.id).ok().map(AppointmentId)?;
-        Some((Instant::from_seconds(token.start), id))
-    });
     Some(ListQuery {
         calendar: calendar?,
         email: Some(email?.key).filter(|email| !email.is_empty()),
@@ -114,12 +90,44 @@ fn query(
         from,
         to: to?,
         is_descending: is_descending?,
-        after,
+        after: token.as_ref().and_then(last_of_page),
         limit,
         scanned_max: ListQuery::SCANNED_MAX,
         at: token.map(|token| Revision(token.revision)),
         now,
     })
+}
+
+fn key_of_code(api: &Api, code: &str, fields: &mut Fields) -> Option<Option<AppointmentKey>> {
+    if code.is_empty() {
+        return Some(None);
+    }
+    match confirmation_code::decode(code, api.engine.code_key()) {
+        Some(key) => Some(Some(key)),
+        None => fields.wrong("confirmation_code", "must be a code such as 7K3M-Q9XT"),
+    }
+}
+
+/// Notes a violation where nothing narrows the list down.
+fn require_subject(message: &pb::ListAppointmentsRequest, fields: &mut Fields) {
+    let subjects = [
+        &message.calendar_id,
+        &message.invitee_email,
+        &message.confirmation_code,
+        &message.series_id,
+    ];
+    if subjects.iter().all(|subject| subject.is_empty()) {
+        fields.wrong::<()>(
+            "calendar_id",
+            "is required, or invitee_email, confirmation_code or series_id",
+        );
+    }
+}
+
+/// The start and the id of the appointment that ended the page before.
+fn last_of_page(token: &PageToken) -> Option<(Instant, AppointmentId)> {
+    let id = Uuid::from_slice(&token.id).ok().map(AppointmentId)?;
+    Some((Instant::from_seconds(token.start), id))
 }
 
 pub(crate) async fn get_appointment(

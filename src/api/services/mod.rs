@@ -1,10 +1,11 @@
-//! The services of the contract, method by method: each enters by [`Call::enter`], is handled by one function, and leaves
-//! by [`leave`].
+//! The services of the contract: each method enters by [`Call::enter`], is handled by one function,
+//! and leaves by [`leave`].
 //!
-//! No other file implements a service, so no method can pass by the door.
+//! No other file implements a service, so that no method can skip the entry or the exit.
 
 pub mod availability;
 pub mod booking;
+mod booking_fields;
 mod calendars;
 mod free_busy;
 mod lists;
@@ -28,11 +29,13 @@ use crate::proto::v1 as pb;
 #[derive(Clone)]
 pub(crate) struct Services(pub(crate) Api);
 
-/// The answer of a method while it is worked on, as `tonic::async_trait` has it; that does not look into macros.
+/// The future of a method, as `tonic::async_trait` would write it; the attribute does not expand
+/// macros.
 type Answering<'call, T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send + 'call>>;
 
-/// `service::Service { Method = module::handler(Request) -> Response; }`, and `stream` before a method whose answer is
-/// one. The name of a stream's type is tonic's.
+/// Implements services by rows of `"Method" = module::handler(Request) -> Response;`. A row begins
+/// with `stream` if the method answers a stream, and then ends with the name that tonic has for the
+/// stream's type.
 macro_rules! services {
     ($($server:ident::$service:ident { $($method:tt)* })*) => {
         $(impl pb::$server::$service for Services {
@@ -44,27 +47,40 @@ macro_rules! services {
         $name:literal = $module:ident::$handler:ident($request:ident) -> $response:ident;
         $($rest:tt)*
     ) => {
-        fn $handler<'api, 'call>(&'api self, request: Request<pb::$request>) -> Answering<'call, Response<pb::$response>>
+        fn $handler<'api, 'call>(
+            &'api self,
+            request: Request<pb::$request>,
+        ) -> Answering<'call, Response<pb::$response>>
         where
             'api: 'call,
             Self: 'call,
         {
-            Box::pin(async move { leave($module::$handler(&self.0, Call::enter($name, request)).await) })
+            Box::pin(async move {
+                let call = Call::enter($name, request);
+                leave($module::$handler(&self.0, call).await)
+            })
         }
         services! { @methods $($rest)* }
     };
     (@methods
-        stream $name:literal = $module:ident::$handler:ident($request:ident) -> $response:ident as $stream:ident;
+        stream $name:literal = $module:ident::$handler:ident($request:ident) -> $response:ident
+            as $stream:ident;
         $($rest:tt)*
     ) => {
         type $stream = Messages<pb::$response>;
 
-        fn $handler<'api, 'call>(&'api self, request: Request<pb::$request>) -> Answering<'call, Response<Self::$stream>>
+        fn $handler<'api, 'call>(
+            &'api self,
+            request: Request<pb::$request>,
+        ) -> Answering<'call, Response<Self::$stream>>
         where
             'api: 'call,
             Self: 'call,
         {
-            Box::pin(async move { leave($module::$handler(&self.0, Call::enter($name, request)).await.map(messages)) })
+            Box::pin(async move {
+                let call = Call::enter($name, request);
+                leave($module::$handler(&self.0, call).await.map(messages))
+            })
         }
         services! { @methods $($rest)* }
     };

@@ -1,4 +1,6 @@
-//! BookSeries and CancelSeries.
+//! BookSeries and CancelSeries: appointments that recur.
+//!
+//! An answer names every occurrence, booked or not.
 
 use crate::engine::Answer;
 use crate::proto::v1 as pb;
@@ -12,9 +14,9 @@ use bookd_core::time::Instant;
 use crate::api::context::{Answered, Api, Call};
 use crate::api::convert::parse::Fields;
 use crate::api::convert::render;
-use crate::api::services::booking::wanted;
+use crate::api::services::booking_fields::booking_fields;
 
-/// The most violations that are told of one occurrence.
+/// The most violations that an answer names for one occurrence.
 const VIOLATIONS_MAX: usize = 10;
 
 fn frequency(number: i32, fields: &mut Fields) -> Option<Frequency> {
@@ -47,7 +49,7 @@ fn ending(message: &pb::BookSeriesRequest, fields: &mut Fields) -> Option<Ending
 }
 
 fn booking(api: &Api, message: &pb::BookSeriesRequest, fields: &mut Fields) -> Option<Command> {
-    let booking = wanted!(message, "", "", true).read(api, fields);
+    let booking = booking_fields!(message, "", "", true).read(api, fields);
     let frequency = frequency(message.frequency, fields);
     let interval = one_to(
         INTERVAL_MAX,
@@ -110,28 +112,37 @@ fn scope(message: &pb::CancelSeriesRequest, fields: &mut Fields) -> Option<Serie
     }
 }
 
-fn occurrence(api: &Api, it: &Occurrence, ids: &[String], now: Instant) -> pb::SeriesOccurrence {
+fn occurrence(
+    api: &Api,
+    occurrence: &Occurrence,
+    ids: &[String],
+    now: Instant,
+) -> pb::SeriesOccurrence {
     let near = |interval| render::slot(interval, 1, ids.to_vec(), None);
-    let refusal = it.refusal.as_ref();
+    let refusal = occurrence.refusal.as_ref();
     let violations = refusal
         .iter()
-        .flat_map(|it| &it.violations)
+        .flat_map(|refusal| &refusal.violations)
         .take(VIOLATIONS_MAX);
     pb::SeriesOccurrence {
-        index: i32::try_from(it.index).unwrap_or(i32::MAX),
-        local_start: it.moment.local_start.to_string(),
-        start_time: Some(render::timestamp(it.moment.start)),
+        index: i32::try_from(occurrence.index).unwrap_or(i32::MAX),
+        local_start: occurrence.moment.local_start.to_string(),
+        start_time: Some(render::timestamp(occurrence.moment.start)),
         bookable: refusal.is_none(),
-        appointment: it.appointment.as_ref().map(|it| api.appointment(it, now)),
+        appointment: occurrence
+            .appointment
+            .as_ref()
+            .map(|appointment| api.appointment(appointment, now)),
         violations: violations
-            .map(|it| render::violation(it, Vec::new()))
+            .map(|violation| render::violation(violation, Vec::new()))
             .collect(),
-        previous_slot: refusal.and_then(|it| it.nearest_before).map(near),
-        next_slot: refusal.and_then(|it| it.nearest_after).map(near),
+        previous_slot: refusal.and_then(|refusal| refusal.nearest_before).map(near),
+        next_slot: refusal.and_then(|refusal| refusal.nearest_after).map(near),
     }
 }
 
-/// The only calendar of a request: of several it is not known who could take a slot that is near.
+/// The only calendar of a request; empty for several, because the nearest slots do not say which of
+/// several calendars could take them.
 fn only_calendar(message: &pb::BookSeriesRequest) -> Vec<String> {
     match message.calendar_ids.as_slice() {
         [] => vec![message.calendar_id.clone()],
@@ -146,9 +157,11 @@ fn booked(api: &Api, answer: &Answer, ids: &[String]) -> pb::BookSeriesResponse 
         .iter()
         .flat_map(|SeriesReport { occurrences, .. }| occurrences);
     pb::BookSeriesResponse {
-        series_id: report.map(|it| it.series.0.to_string()).unwrap_or_default(),
+        series_id: report
+            .map(|report| report.series.0.to_string())
+            .unwrap_or_default(),
         occurrences: occurrences
-            .map(|it| occurrence(api, it, ids, answer.time))
+            .map(|booked| occurrence(api, booked, ids, answer.time))
             .collect(),
         revision: render::revision(answer.revision),
     }

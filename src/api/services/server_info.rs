@@ -1,4 +1,6 @@
-//! ServerInfoService: what this server is, and what its limits are.
+//! ServerInfoService: version, zone release, features and limits of this server.
+//!
+//! Each limit is the constant that the code obeys.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +15,7 @@ use bookd_core::decide::{
 
 use crate::api::context::{Answered, Api, Call};
 use crate::api::convert::parse;
+use crate::api::convert::parse_time;
 use crate::api::convert::render;
 use crate::api::services::availability::BUSY_RANGE_DAYS_MAX;
 use crate::api::services::booking;
@@ -25,7 +28,7 @@ fn limits() -> BTreeMap<String, i64> {
             "request_bytes",
             size(bookd_transport::grpc::REQUEST_BYTES_MAX),
         ),
-        ("query_range_days", parse::RANGE_DAYS_MAX),
+        ("query_range_days", parse_time::RANGE_DAYS_MAX),
         ("page_size", size(parse::PAGE_SIZE_MAX)),
         (
             "request_id_characters",

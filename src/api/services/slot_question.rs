@@ -1,4 +1,6 @@
-//! What slots are asked of: some calendars with a type of each, a stretch of time, at one moment.
+//! The question for slots: calendars, an appointment type and a time range, answered on one view.
+//!
+//! Listing, watching and explaining slots ask by the same view, types and durations.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -15,24 +17,25 @@ use bookd_core::time::zone::Zone;
 use bookd_core::time::{DAY, Instant, LocalDate, Minutes};
 
 use crate::api::context::{Answered, Api, Weight};
-use crate::api::convert::parse::{Fields, RANGE_DAYS_MAX};
+use crate::api::convert::parse::Fields;
+use crate::api::convert::parse_time::RANGE_DAYS_MAX;
 use crate::api::convert::render;
 use crate::engine::{View, Wait};
 use crate::proto::v1 as pb;
 
-/// Which slots.
+/// A request for slots, read.
 pub(crate) struct Question {
     pub(crate) calendars: Vec<CalendarId>,
     assignment: Assignment,
     type_id: TypeId,
     range: Range,
     duration: Option<Minutes>,
-    /// In which local times are shown.
+    /// The zone in which local times are shown.
     pub(crate) zone: Option<Arc<Zone>>,
     ignored: Option<AppointmentId>,
 }
 
-/// What slots are asked of: calendars with their types, at one moment.
+/// The calendars of a question with their types and durations, on one view.
 pub(crate) struct Asked {
     pub(crate) view: View,
     pub(crate) types: Vec<Arc<AppointmentType>>,
@@ -42,7 +45,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// The searches, one per calendar, over this range.
+    /// The searches over this range, one for each calendar.
     pub(crate) fn searches(&self, range: Interval) -> Vec<Search<'_>> {
         let calendars = self
             .view
@@ -64,7 +67,7 @@ impl Asked {
             .collect()
     }
 
-    /// How much work there is in going over these ranges.
+    /// The weight of a search over these ranges.
     pub(crate) fn weight(&self, ranges: &[Interval]) -> Weight {
         let days: i64 = ranges
             .iter()
@@ -76,7 +79,7 @@ impl Asked {
         )
     }
 
-    /// The slots of a range, at most so many, and where the next one begins.
+    /// The first `limit` slots of a range, and the start of the next one.
     pub(crate) fn list(
         &self,
         range: Interval,
@@ -110,7 +113,7 @@ impl Asked {
         (slots, next)
     }
 
-    /// The slots of several ranges as one list, from an instant on.
+    /// The slots of several ranges as one list, from the instant `from` on.
     pub(crate) fn list_all(
         &self,
         ranges: &[Interval],
@@ -121,9 +124,9 @@ impl Asked {
         let (mut slots, mut next) = (Vec::new(), None);
         for range in ranges {
             let start = range.start.max(from.unwrap_or(range.start));
-            let room = limit - slots.len();
+            let remaining = limit - slots.len();
             if next.is_none() && start < range.end {
-                let (found, more) = self.list(Interval::new(start, range.end), room, shown);
+                let (found, more) = self.list(Interval::new(start, range.end), remaining, shown);
                 slots.extend(found);
                 next = more;
             }
@@ -133,7 +136,7 @@ impl Asked {
 }
 
 impl Question {
-    /// What a request to list or to watch slots asks.
+    /// Reads a request to list or to watch slots.
     pub(crate) fn read(
         api: &Api,
         message: &pb::ListSlotsRequest,
@@ -164,7 +167,7 @@ impl Question {
         })
     }
 
-    /// The stretches of time that a question is about, and the zone in which its date is read.
+    /// The zone in which the question's date is read, and the time ranges of the question.
     pub(crate) fn ranges(&self, api: &Api, asked: &Asked) -> (Arc<Zone>, Vec<Interval>) {
         let first = asked
             .view
@@ -204,7 +207,7 @@ impl Question {
 }
 
 impl Asked {
-    /// What slots of this type are asked of; the calendars as they are now.
+    /// The calendars as they are now, with this appointment type of each.
     pub(crate) async fn about(
         api: &Api,
         calendars: &[CalendarId],
@@ -261,7 +264,7 @@ impl Asked {
     }
 }
 
-/// What is listed: a date, or a range.
+/// The time of a question: a date, or a range of instants.
 #[derive(Clone, Copy)]
 enum Range {
     Date(LocalDate),
@@ -285,7 +288,7 @@ fn range(message: &pb::ListSlotsRequest, fields: &mut Fields) -> Option<Range> {
     }
 }
 
-/// The type of that name, or `default`.
+/// The type of this id; `default` for an empty one.
 pub(crate) fn type_or_default(text: &str, fields: &mut Fields) -> Option<TypeId> {
     if text.is_empty() {
         Some(TypeId::default_type())

@@ -1,15 +1,19 @@
-//! SlotsService: what can be booked now, and why a time cannot.
+//! SlotsService: the slots that can be booked now, and why a time cannot be booked.
+//!
+//! Explaining a time asks the same rules that booking it would ask.
 
 use std::sync::Arc;
 
 use bookd_core::appointment::Assignment;
+use bookd_core::command::Start;
 use bookd_core::decide::resolve;
+use bookd_core::ids::{AppointmentId, CalendarId, TypeId};
 use bookd_core::slots::rules::{seats_remaining, violations};
 use bookd_core::slots::violation::Violation;
 use bookd_core::slots::{multi_calendar, nearest_days};
 use bookd_core::time::interval::Interval;
 use bookd_core::time::zone::Zone;
-use bookd_core::time::{Instant, MINUTE};
+use bookd_core::time::{Instant, MINUTE, Minutes};
 
 use crate::api::context::{Answered, Api, Call, Weight};
 use crate::api::convert::page_token::{Page, PageToken};
@@ -53,25 +57,15 @@ pub(crate) async fn explain_slot(
 ) -> Answered<pb::ExplainSlotResponse> {
     let Call { context, message } = call;
     let mut fields = Fields::default();
-    let calendars = fields.calendars(
-        &message.calendar_id,
-        &message.calendar_ids,
-        message.assignment,
-    );
-    let type_id = type_or_default(&message.appointment_type_id, &mut fields);
-    let start = fields.start(
-        &api.zones,
-        message.start_time.as_ref(),
-        &message.local_start,
-        &message.time_zone,
-    );
-    let shown = fields.optional_zone(&api.zones, "time_zone", &message.time_zone);
-    let duration = fields.minutes("duration", message.duration.as_ref(), 1);
-    let ignored =
-        fields.optional_appointment_id("ignore_appointment_id", &message.ignore_appointment_id);
-    let parsed = (|| Some((calendars?, type_id?, start?, shown?, duration?, ignored?)))();
-    let ((calendars, assignment), type_id, start, shown, duration, ignored) =
-        fields.finish(parsed)?;
+    let question = TimeQuestion::read(api, &message, &mut fields);
+    let TimeQuestion {
+        calendars: (calendars, assignment),
+        type_id,
+        start,
+        shown,
+        duration,
+        ignored,
+    } = fields.finish(question)?;
     let asked = Asked::about(
         api,
         &calendars,
@@ -86,9 +80,50 @@ pub(crate) async fn explain_slot(
         .view
         .calendars
         .first()
-        .map_or(&api.utc, |it| &it.profile.zone);
+        .map_or(&api.utc, |calendar| &calendar.profile.zone);
     let start = resolve(&start, zone)?;
     explain(api, asked, start, shown, context.wait.deadline).await
+}
+
+/// The time that is to be explained.
+struct TimeQuestion {
+    calendars: (Vec<CalendarId>, Assignment),
+    type_id: TypeId,
+    start: Start,
+    /// The zone in which local times are shown.
+    shown: Option<Arc<Zone>>,
+    duration: Option<Minutes>,
+    /// An appointment that is to be moved, which then does not stand in its own way.
+    ignored: Option<AppointmentId>,
+}
+
+impl TimeQuestion {
+    fn read(api: &Api, message: &pb::ExplainSlotRequest, fields: &mut Fields) -> Option<Self> {
+        let calendars = fields.calendars(
+            &message.calendar_id,
+            &message.calendar_ids,
+            message.assignment,
+        );
+        let type_id = type_or_default(&message.appointment_type_id, fields);
+        let start = fields.start(
+            &api.zones,
+            message.start_time.as_ref(),
+            &message.local_start,
+            &message.time_zone,
+        );
+        let shown = fields.optional_zone(&api.zones, "time_zone", &message.time_zone);
+        let duration = fields.minutes("duration", message.duration.as_ref(), 1);
+        let ignored =
+            fields.optional_appointment_id("ignore_appointment_id", &message.ignore_appointment_id);
+        Some(Self {
+            calendars: calendars?,
+            type_id: type_id?,
+            start: start?,
+            shown: shown?,
+            duration: duration?,
+            ignored: ignored?,
+        })
+    }
 }
 
 async fn explain(
@@ -109,16 +144,15 @@ async fn explain(
     let keys: Vec<_> = answers
         .iter()
         .flatten()
-        .flat_map(|it| it.conflicts.iter().copied())
+        .flat_map(|violation| violation.conflicts.iter().copied())
         .collect();
-    let named = match explained.bookable || keys.is_empty() {
-        true => Vec::new(),
-        false => {
-            let read = api
-                .engine
-                .query(deadline, move |store| store.appointments_by_key(&keys));
-            read.await?.0
-        }
+    let named = if explained.bookable || keys.is_empty() {
+        Vec::new()
+    } else {
+        let read = api
+            .engine
+            .query(deadline, move |store| store.appointments_by_key(&keys));
+        read.await?.0
     };
     let name = |violation: &Violation| {
         let of = named
@@ -138,7 +172,8 @@ async fn explain(
 }
 
 impl Asked {
-    /// Why a time can be booked or not: what stands in the way on each calendar, and the answer but for that.
+    /// Why a time can be booked or not: the violations on each calendar, and the answer without
+    /// them.
     fn explain(
         &self,
         start: Instant,
@@ -155,7 +190,8 @@ impl Asked {
             answers.iter().all(is_free)
         };
         let (before, after) = multi_calendar::nearest(&searches, self.assignment, start);
-        // An offered slot as the list shows it: with those who can take it, and their seats.
+        // An offered slot as the list shows it, with the calendars that can take it and their
+        // seats.
         let offered = |at: Instant| {
             self.list(Interval::new(at, at.plus(MINUTE)), 1, shown)
                 .0

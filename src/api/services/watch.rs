@@ -1,4 +1,6 @@
-//! WatchAppointments: changes in order, without gap or repeat, with marks of progress.
+//! WatchAppointments: the changes of appointments in order, with marks of progress.
+//!
+//! No change is left out and none is repeated.
 
 use bookd_core::ids::{ID_CHARACTERS_MAX, Revision};
 
@@ -57,13 +59,14 @@ pub(crate) async fn watch_appointments(
 }
 
 impl Changes {
-    fn change(&self, told: &ChangePart) -> pb::Change {
-        let then = told.entry.time;
-        let mut change = render::change(&told.entry);
-        for (event, appointment) in change.events.iter_mut().zip(&told.appointments) {
+    /// The message of a change; its appointments show their state at the time of the change.
+    fn change(&self, change_part: &ChangePart) -> pb::Change {
+        let time = change_part.entry.time;
+        let mut change = render::change(&change_part.entry);
+        for (event, appointment) in change.events.iter_mut().zip(&change_part.appointments) {
             event.appointment = appointment
                 .as_ref()
-                .map(|it| self.api.appointment(it, then));
+                .map(|appointment| self.api.appointment(appointment, time));
         }
         change
     }
@@ -73,8 +76,7 @@ impl Source for Changes {
     type Message = pb::WatchAppointmentsResponse;
 
     async fn next(&mut self) -> Answered<pb::WatchAppointmentsResponse> {
-        let said = self.watch.next().await?;
-        Ok(match said {
+        Ok(match self.watch.next().await? {
             Watched::Change { change, part } => pb::WatchAppointmentsResponse {
                 part: i32::try_from(part).unwrap_or(i32::MAX),
                 is_last: change.is_last(),

@@ -1,7 +1,7 @@
-//! WatchSlots: the offered slots, and then what is added and removed.
+//! WatchSlots: the offered slots, and then the slots that are added and removed.
 //!
-//! Slots are looked for again when a change touched one of the calendars and as time passes, each time whole: what is
-//! sent is always the difference between two lists that ListSlots would have given.
+//! The whole search runs again when a change touched one of the calendars, and as time passes. Each
+//! message is the difference between two lists that ListSlots would have given.
 
 use std::cmp::Ordering;
 use std::iter::Peekable;
@@ -27,9 +27,10 @@ use crate::api::stream::Source;
 
 /// The most slots that one watch may have at a time.
 pub const SLOTS_WATCHED_MAX: usize = 5_000;
-/// The most bytes that they may come to on the wire, about: clients take messages of four times that by default.
+/// The most bytes of those slots on the wire, estimated. Clients take messages of four times this
+/// size by default.
 const SLOTS_BYTES_MAX: usize = 1_024 * 1_024;
-/// What one slot comes to without the ids of its calendars.
+/// Bytes of one slot on the wire without the ids of its calendars.
 const SLOT_BYTES: usize = 72;
 
 /// The messages of one watch.
@@ -38,12 +39,14 @@ pub(crate) struct Offers {
     question: Question,
     is_by_date: bool,
     touches: CalendarWatch,
-    /// What the client has, once it has read everything.
+    /// The slots that the client knows once it has read every message.
     offered: Offered,
     /// The first message, until it is sent.
     first: Option<pb::WatchSlotsResponse>,
-    looked: Monotonic,
-    said: Monotonic,
+    /// When the slots were last searched.
+    searched: Monotonic,
+    /// When the last message was made.
+    sent: Monotonic,
     is_over: bool,
 }
 
@@ -54,7 +57,7 @@ struct Offered {
     shown: Option<Arc<Zone>>,
     revision: Revision,
     now: Instant,
-    /// When time alone may change them next.
+    /// When time alone may change the slots next.
     due: Instant,
 }
 
@@ -65,12 +68,12 @@ pub(crate) async fn watch_slots(api: &Api, call: Call<pb::WatchSlotsRequest>) ->
     let mut fields = Fields::default();
     let question = Question::read(api, &message, &mut fields);
     let question = fields.finish(question)?;
-    // Noted before anything is looked at: what changes from here on is seen.
+    // The subscription comes before the first search, so that no change falls in between.
     let touches = api.engine.touches(question.calendars.clone())?;
     let asked = question.ask(api, &wait).await?;
-    let offered = look(&question, asked, is_by_date, api, wait.deadline).await?;
+    let offered = search(&question, asked, is_by_date, api, wait.deadline).await?;
     let first = Some(offered.message(offered.slots.iter(), [].iter(), &[]));
-    let (api, looked, said) = (api.clone(), Monotonic::now(), Monotonic::now());
+    let (api, searched, sent) = (api.clone(), Monotonic::now(), Monotonic::now());
     Ok(Offers {
         api,
         question,
@@ -78,8 +81,8 @@ pub(crate) async fn watch_slots(api: &Api, call: Call<pb::WatchSlotsRequest>) ->
         touches,
         offered,
         first,
-        looked,
-        said,
+        searched,
+        sent,
         is_over: false,
     })
 }
@@ -99,8 +102,8 @@ fn listing(message: pb::WatchSlotsRequest) -> pb::ListSlotsRequest {
     }
 }
 
-/// All slots of the question now.
-async fn look(
+/// All slots of the question as they are now.
+async fn search(
     question: &Question,
     asked: Asked,
     is_by_date: bool,
@@ -122,13 +125,13 @@ async fn look(
     Ok(offered)
 }
 
-/// The slots of these ranges; none when they are too many.
+/// The slots of these ranges; none when there are too many.
 fn offered(asked: &Asked, ranges: &[Interval], shown: Option<Arc<Zone>>) -> Option<Offered> {
     let ids: Vec<String> = asked
         .view
         .calendars
         .iter()
-        .map(|it| it.id.to_string())
+        .map(|calendar| calendar.id.to_string())
         .collect();
     let mut found = Vec::new();
     let (mut bytes, mut is_too_much) = (0, false);
@@ -168,14 +171,14 @@ fn offered(asked: &Asked, ranges: &[Interval], shown: Option<Arc<Zone>>) -> Opti
     })
 }
 
-/// When time alone may change what is offered: slots end at whole minutes and the second after, days at whole minutes;
-/// and the first slot goes when its notice is over.
+/// When time alone may change the offered slots: at the next whole minute or the second after it,
+/// when slots and days end, and earlier when the notice of the first slot is over.
 fn due(asked: &Asked, first: Option<&SharedSlot>, now: Instant) -> Instant {
     let past = now.seconds().rem_euclid(MINUTE);
     let minute = now.plus(if past == 0 { 1 } else { MINUTE - past });
     let notices = asked.types.iter().map(|it| it.min_notice.seconds());
     let gone = notices.filter_map(|notice| Some(first?.slot.start.plus(1 - notice)));
-    gone.filter(|it| *it > now).fold(minute, Instant::min)
+    gone.filter(|gone| *gone > now).fold(minute, Instant::min)
 }
 
 impl Offered {
@@ -185,36 +188,36 @@ impl Offered {
         removed: impl Iterator<Item = &'a SharedSlot>,
         ids_before: &[String],
     ) -> pb::WatchSlotsResponse {
-        let slot = |it: &SharedSlot, ids: &[String]| {
-            let calendars = it
+        let message = |shared: &SharedSlot, ids: &[String]| {
+            let calendars = shared
                 .calendars
                 .iter()
                 .map(|index| ids[index].clone())
                 .collect();
             render::slot(
-                it.slot.interval(),
-                it.slot.seats_remaining,
+                shared.slot.interval(),
+                shared.slot.seats_remaining,
                 calendars,
                 self.shown.as_deref(),
             )
         };
         pb::WatchSlotsResponse {
-            added: added.map(|it| slot(it, &self.ids)).collect(),
-            removed: removed.map(|it| slot(it, ids_before)).collect(),
+            added: added.map(|slot| message(slot, &self.ids)).collect(),
+            removed: removed.map(|slot| message(slot, ids_before)).collect(),
             revision: render::revision(self.revision),
             read_time: Some(render::timestamp(self.now)),
         }
     }
 
-    /// What makes `self` of what was there before.
+    /// The message that turns the slots of `before` into these.
     fn since(&self, before: &Self) -> pb::WatchSlotsResponse {
         let (added, removed) = difference(&before.slots, &self.slots);
         self.message(added.into_iter(), removed.into_iter(), &before.ids)
     }
 }
 
-/// The slots of the second list that are not in the first, and the other way round. Both are in order of start, each
-/// start once.
+/// The slots that are only in `after`, and those that are only in `before`. Both lists are ordered
+/// by start, with each start once.
 fn difference<'a>(
     before: &'a [SharedSlot],
     after: &'a [SharedSlot],
@@ -236,7 +239,7 @@ fn difference<'a>(
             Ordering::Greater => added.extend(after.next()),
             Ordering::Equal => {
                 let (old, new) = (before.next(), after.next());
-                // Other seats or other calendars make another slot of it.
+                // A slot with other seats or other calendars is another slot.
                 if old != new {
                     removed.extend(old);
                     added.extend(new);
@@ -248,12 +251,12 @@ fn difference<'a>(
 }
 
 impl Offers {
-    /// Looks again; answers what has changed.
-    async fn look(&mut self) -> Answered<pb::WatchSlotsResponse> {
-        tokio::time::sleep_until(self.looked + self.touches.settings().slots_pause).await;
+    /// Searches again; returns the difference.
+    async fn search_again(&mut self) -> Answered<pb::WatchSlotsResponse> {
+        tokio::time::sleep_until(self.searched + self.touches.settings().slots_pause).await;
         let asked = self.question.ask(&self.api, &Wait::default()).await?;
-        let offered = look(&self.question, asked, self.is_by_date, &self.api, None).await?;
-        self.looked = Monotonic::now();
+        let offered = search(&self.question, asked, self.is_by_date, &self.api, None).await?;
+        self.searched = Monotonic::now();
         let message = offered.since(&self.offered);
         self.offered = offered;
         Ok(message)
@@ -261,14 +264,15 @@ impl Offers {
 
     async fn follow(&mut self) -> Answered<pb::WatchSlotsResponse> {
         loop {
-            let progress = self.said + self.touches.settings().progress;
+            let progress = self.sent + self.touches.settings().progress;
             let seconds = self
                 .offered
                 .due
                 .since(self.api.engine.now())
                 .max(0)
                 .unsigned_abs();
-            // Whole seconds may have begun long ago: a wait of none is a look at once.
+            // The engine's clock counts whole seconds, so that the wait may be 0: then the search
+            // runs at once.
             let until = Monotonic::now() + Duration::from_secs(seconds);
             let woken = self.touches.woken(until.min(progress)).await;
             let is_progress = Monotonic::now() >= progress;
@@ -285,7 +289,7 @@ impl Offers {
                 Wakeup::Time if is_progress || is_due => {}
                 Wakeup::Time => continue,
             }
-            let message = self.look().await?;
+            let message = self.search_again().await?;
             if is_progress || !message.added.is_empty() || !message.removed.is_empty() {
                 return Ok(message);
             }
@@ -305,7 +309,7 @@ impl Source for Offers {
             Some(first) => first,
             None => self.follow().await?,
         };
-        self.said = Monotonic::now();
+        self.sent = Monotonic::now();
         self.touches.begin_idle();
         Ok(message)
     }

@@ -1,6 +1,7 @@
-//! ListZoneDrift: upcoming appointments whose stored wall time is no longer their instant.
+//! ListZoneDrift: upcoming appointments whose stored wall time no longer matches their instant.
 //!
-//! A page looks at a bounded number of appointments; it may find none of them drifted and still say where to go on.
+//! A page looks at a bounded number of appointments; it may find no drift and still have a next
+//! page.
 
 use crate::proto::v1 as pb;
 use crate::store::ListQuery;
@@ -15,16 +16,17 @@ use crate::api::convert::page_token::{Page, PageToken};
 use crate::api::convert::parse::Fields;
 use crate::api::convert::render;
 
-/// How many appointments one page looks at.
+/// The most appointments that one page looks at.
 const EXAMINED_MAX: usize = 10_000;
-/// What is still to come about: in these states somebody will be there at a wall time.
+/// The states in which people will come at a wall time.
 const STATES: [AppointmentState; 3] = [
     AppointmentState::Held,
     AppointmentState::Pending,
     AppointmentState::Confirmed,
 ];
 
-/// Appointments to look at, each with the token that goes on after it, and the token after all of them.
+/// Appointments to look at, each with the token that continues after it, and the token after all of
+/// them.
 struct DriftPage {
     appointments: Vec<(Appointment, PageToken)>,
     next: Option<PageToken>,
@@ -39,10 +41,7 @@ pub(crate) async fn list_zone_drift(
     let until = context.wait.deadline;
     let mut fields = Fields::default();
     let page = fields.page(&message);
-    let calendar = match message.calendar_id.as_str() {
-        "" => Some(None),
-        id => fields.calendar_id("calendar_id", id).map(Some),
-    };
+    let calendar = fields.optional_calendar_id("calendar_id", &message.calendar_id);
     let (Page { limit, token }, calendar) = fields.finish(page.zip(calendar))?;
     let now = api.engine.now();
     let token = token.unwrap_or_else(|| PageToken {
@@ -78,7 +77,7 @@ pub(crate) async fn list_zone_drift(
     })
 }
 
-/// By start, then id, as every list of a calendar.
+/// The appointments of one calendar, ordered by start and then id, as in every list of a calendar.
 async fn of_calendar(
     api: &Api,
     calendar: CalendarId,
@@ -104,12 +103,13 @@ async fn of_calendar(
         now,
     };
     let asked = calendar.clone();
-    let read = api
-        .engine
-        .query(until, move |store| match store.has_calendar(&asked)? {
-            true => store.list_appointments(&query).map(Some),
-            false => Ok(None),
-        });
+    let read = api.engine.query(until, move |store| {
+        if store.has_calendar(&asked)? {
+            store.list_appointments(&query).map(Some)
+        } else {
+            Ok(None)
+        }
+    });
     let page = read.await?.ok_or(Refusal::CalendarNotFound(calendar))?;
     let at = |start: Instant, id: AppointmentId| PageToken {
         start: start.seconds(),
@@ -117,9 +117,9 @@ async fn of_calendar(
         ..token.clone()
     };
     let next = page.next.map(|(start, id)| at(start, id));
-    let appointments = page.appointments.into_iter().map(|it| {
-        let after = at(it.start, it.id);
-        (it, after)
+    let appointments = page.appointments.into_iter().map(|appointment| {
+        let after = at(appointment.start, appointment.id);
+        (appointment, after)
     });
     Ok(DriftPage {
         appointments: appointments.collect(),
@@ -128,7 +128,8 @@ async fn of_calendar(
     })
 }
 
-/// In the order in which they were booked, past ones included: there is no index of all that is upcoming.
+/// The appointments of all calendars in the order of their booking, past ones included: no index
+/// has the upcoming appointments of all calendars.
 async fn of_all(
     api: &Api,
     token: PageToken,
@@ -150,9 +151,9 @@ async fn of_all(
         .last()
         .filter(|_| found.len() == EXAMINED_MAX)
         .map(|it| at(it.key));
-    let appointments = found.into_iter().map(|it| {
-        let after = at(it.key);
-        (it, after)
+    let appointments = found.into_iter().map(|appointment| {
+        let after = at(appointment.key);
+        (appointment, after)
     });
     Ok(DriftPage {
         appointments: appointments.collect(),

@@ -1,7 +1,7 @@
-//! Calls that are answered without reading their request.
+//! Answers to calls whose request is not read.
 //!
-//! The answer waits for the rest of the request, within limits: what comes after its stream is closed counts as an error
-//! of the peer, of which HTTP/2 takes 1,024 on a connection before it closes that.
+//! The answer waits for the rest of the request, within limits: frames that arrive after the stream
+//! is closed count as errors of the peer, and HTTP/2 closes a connection after 1,024 of them.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -18,13 +18,14 @@ use crate::admission::{CallPermit, RestPermit};
 use crate::response_body::ResponseBody;
 use crate::timer::Timer;
 
-/// How long the rest of a request is waited for that is answered without it. What is sent comes within moments.
+/// How long an answer waits for the rest of its request. A client that sends the rest at all does
+/// so within moments.
 const REST_WAIT: Duration = Duration::from_secs(1);
 
-/// What is still to come of a request that is answered without it.
+/// The rest of a request that is answered without it.
 pub(crate) struct Rest<P> {
     timer: Timer,
-    /// Room for waiting, if it is not that of a call.
+    /// What counts the waiting, unless the permit of the call does.
     pub(crate) permit: P,
 }
 
@@ -36,7 +37,7 @@ impl<P> Rest<P> {
         }
     }
 
-    /// Passes over what comes, until it ends or has been waited for.
+    /// Discards what arrives; ready at the end of the request or of `REST_WAIT`.
     pub(crate) fn poll_end<B: Body<Data = Bytes> + Unpin>(
         &mut self,
         body: &mut B,
@@ -55,15 +56,15 @@ impl<P> Rest<P> {
     }
 }
 
-/// The answer to a request that was not read.
-pub struct Unread<B> {
+/// The answer to a request that is not read.
+pub struct EarlyAnswer<B> {
     answer: Option<Response<Bytes>>,
-    /// None when all of the request is there, or when too many are waited for.
+    /// None when the whole request is there, or when too many rests are waited for.
     rest: Option<(B, Rest<RestPermit>)>,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Unread<B> {
-    /// Of a request with this body, if there is room to wait for the rest of it.
+impl<B: Body<Data = Bytes> + Unpin> EarlyAnswer<B> {
+    /// The answer to a request with this body. It waits for the rest if `wait_for_rest` permits it.
     pub(crate) fn new(
         answer: Response<Bytes>,
         body: B,
@@ -80,14 +81,14 @@ impl<B: Body<Data = Bytes> + Unpin> Unread<B> {
         }
     }
 
-    /// Of a call that was let in, and is counted no longer. Without admission nothing is waited for.
+    /// The answer to a call that was let in. Without admission control the rest is not waited for.
     pub(crate) fn of_call(answer: Response<Bytes>, request: Request<B>) -> Self {
         let permit = request.extensions().get::<Arc<CallPermit>>().cloned();
         Self::new(answer, request.into_body(), || permit?.wait_for_rest())
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Future for Unread<B> {
+impl<B: Body<Data = Bytes> + Unpin> Future for EarlyAnswer<B> {
     type Output = Response<Bytes>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response<Bytes>> {
@@ -103,11 +104,11 @@ impl<B: Body<Data = Bytes> + Unpin> Future for Unread<B> {
     }
 }
 
-/// A call that a layer has passed on, or has answered without reading its request.
+/// A call that a layer passed on to the service, or answered without reading its request.
 pub enum PassedOrAnswered<F, B> {
-    /// Answered.
-    Unread(Unread<B>),
-    /// Passed on.
+    /// Answered by the layer.
+    Answered(EarlyAnswer<B>),
+    /// Passed on to the service.
     Passed(F),
 }
 
@@ -120,7 +121,7 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(Ok(match &mut *self {
-            Self::Unread(unread) => ResponseBody::rendered(ready!(Pin::new(unread).poll(cx))),
+            Self::Answered(answer) => ResponseBody::rendered(ready!(Pin::new(answer).poll(cx))),
             Self::Passed(answer) => {
                 let Ok(response) = ready!(Pin::new(answer).poll(cx));
                 response.map(ResponseBody::Service)

@@ -1,10 +1,13 @@
-//! Admission control: how many calls, and how much memory for their requests and answers, all connections together have.
+//! Admission control: how many calls, and how much memory for their requests and answers, all
+//! connections together may have.
 //!
-//! ServerLimits of one connection bound nothing when there may be ten thousand of them: what is counted here is counted over
-//! the process. Whatever was counted is given back when what it stands for is dropped, whichever way that comes about.
+//! `ServerLimits` limits each connection, which bounds nothing when there may be ten thousand of
+//! them: what is counted here is counted over the process. Each count is held by a value of
+//! `permits`, which gives it back when it is dropped, however a call ends.
+
+mod permits;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,46 +17,57 @@ use crate::amounts::Amounts;
 use crate::methods::Method;
 use crate::retry_schedule::RetrySchedule;
 
-/// Calls that are being worked on, until the beginning of their answer: enough to keep every thread at work, and few
-/// enough that none of them waits for long. When there are more, only connections with few calls are let in, before
-/// anything of the call is read: that costs a small part of a booking.
+pub use permits::CallPermit;
+pub(crate) use permits::{ReceivePermit, RestPermit};
+use permits::{UntakenPiece, weight};
+
+/// Calls that are being worked on, until their answer begins: enough to keep every thread busy, and
+/// few enough that none waits for long. Above the limit only connections with few calls are let in.
+/// A call is refused before anything of it is read, which costs a small fraction of a booking.
 const CALLS_MAX: usize = 2_048;
-/// Calls whose request was looked for and is not whole. Counted by themselves: who never finishes a request keeps nobody
-/// out who does. When there are more, only those of connections with few calls are waited for.
+/// Calls that are known to lack a part of their request. They are counted apart, so that clients
+/// that never finish a request keep no other client out. Above the limit only the requests of
+/// connections with few calls are waited for.
 const BEGUN_CALLS_MAX: usize = 8_192;
-/// What an answer weighs beside its bytes, for as long as its client has not taken it: tonic's buffer of 8 KiB, which a
-/// part of it keeps whole, and the stream. Measured with small answers: 12.9 KiB each.
+/// What an answer weighs besides its bytes until its client has taken it: tonic's buffer of 8 KiB,
+/// which any remaining slice of the answer keeps whole, and the stream. Measured with small
+/// answers: 12.9 KiB each.
 const ANSWER_BYTES: usize = 12 * 1_024;
-/// Calls of one connection that are let in whatever the others do: who opens many calls keeps nobody out who has few.
+/// Calls of one connection that are let in whatever the other connections do: a client that opens
+/// many calls does not keep out one that has few.
 const CALLS_GRANTED: usize = 4;
-/// Calls of the standard services, health and reflection, until their end: their streams are bounded by nothing else.
-/// They are not counted among the others, so that a full server still says that it lives.
+/// Calls of the standard services, health and reflection, until their end, because nothing else
+/// limits their streams. They are counted apart, so that a full server still answers health checks.
 const STANDARD_CALLS_MAX: usize = 1_024;
-/// Requests that are refused, and whose rest is waited for; when there are more, it is not. Shared out as memory is.
+/// Refused requests whose rest is waited for; above the limit the rest is not waited for. Shared
+/// out among connections as memory is.
 const RESTS_MAX: usize = 4_096;
-/// Of one connection whatever the others do.
+/// Rests of one connection that are waited for whatever the other connections do.
 const RESTS_GRANTED: usize = 4;
-/// What it gets of each kind whatever the others do: a usual request, a usual answer.
+/// Bytes of each kind that one connection gets whatever the other connections do: a usual request,
+/// a usual answer.
 const BYTES_GRANTED: usize = 16 * 1_024;
-/// Bytes of requests that have begun to arrive and have not ended. A request that comes in one piece takes none of it.
+/// Bytes of requests that have begun to arrive and have not ended. A request that comes in one
+/// piece is not counted.
 const RECEIVING_BYTES_MAX: usize = 128 * 1_024 * 1_024;
-/// Bytes of answers that were written and that their clients have not taken.
+/// Bytes of answers that are written and that their clients have not taken.
 const UNTAKEN_BYTES_MAX: usize = 256 * 1_024 * 1_024;
-/// Time in which a request is received once its headers are there. 1 MiB in it is 420 kbit/s.
+/// Seconds in which a request must be received once its headers are there. 1 MiB in 20 s is 420
+/// kbit/s.
 const RECEIVE_SECONDS_MAX: u64 = 20;
 
 /// What all calls together may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdmissionLimits {
-    /// See `CALLS_MAX`.
+    /// Calls that are being worked on, until their answer begins.
     pub calls_max: usize,
-    /// See `BEGUN_CALLS_MAX`.
+    /// Calls that are known to lack a part of their request.
     pub begun_calls_max: usize,
-    /// See `RECEIVING_BYTES_MAX`.
+    /// Bytes of requests that have begun to arrive and have not ended.
     pub receiving_bytes_max: usize,
-    /// See `UNTAKEN_BYTES_MAX`.
+    /// Bytes of answers that are written and that their clients have not taken.
     pub untaken_bytes_max: usize,
-    /// See `RECEIVE_SECONDS_MAX`.
+    /// The time in which a request must be received once its headers are there.
     pub receive: Duration,
 }
 
@@ -69,7 +83,7 @@ impl Default for AdmissionLimits {
     }
 }
 
-/// What is held now; shared by everything that serves calls.
+/// What all calls hold now; shared by everything that serves calls.
 #[derive(Debug)]
 pub struct Admission {
     limits: AdmissionLimits,
@@ -83,17 +97,18 @@ impl Default for Admission {
     }
 }
 
-/// In the extensions of a request: what its connection holds. The transport looks at it, to see who does not read.
+/// What one connection holds; in the extensions of each of its requests. The transport looks at it
+/// to find clients that do not read their answers.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionShare(Arc<Amounts>);
 
 impl ConnectionShare {
-    /// Bytes of answers that the peer has not taken, without what else they weigh: what it is still to be sent.
+    /// Bytes of answers that the peer has not taken, without what the answers weigh besides them.
     pub fn unsent(&self) -> usize {
         self.0.unsent.held()
     }
 
-    /// How often it had taken all of them.
+    /// How often the peer had taken all answers that were written.
     pub fn emptied(&self) -> usize {
         self.0.emptied.held()
     }
@@ -114,7 +129,7 @@ impl Admission {
         self.all.calls.held()
     }
 
-    /// Lets a call in; or says when to come again, when there are too many.
+    /// Lets a call in, or returns when to retry if there are too many calls.
     pub(crate) fn admit(
         self: &Arc<Self>,
         share: &ConnectionShare,
@@ -133,13 +148,8 @@ impl Admission {
         share: &ConnectionShare,
         method: Method,
     ) -> Option<Arc<CallPermit>> {
-        let phase = AtomicU8::new(ADMITTED);
-        let permit = CallPermit {
-            admission: Arc::clone(self),
-            share: share.clone(),
-            method,
-            phase,
-        };
+        // Dropping the permit of a call that is not let in gives its count back.
+        let permit = CallPermit::new(self, share, method);
         if method.is_standard {
             let (own, all) = (share.0.standard.add(1), self.all.standard.add(1));
             return (all <= STANDARD_CALLS_MAX || own <= CALLS_GRANTED).then(|| Arc::new(permit));
@@ -148,7 +158,8 @@ impl Admission {
         (calls <= self.limits.calls_max || own <= CALLS_GRANTED).then(|| Arc::new(permit))
     }
 
-    /// Room to wait for the rest of a request that is refused.
+    /// Permission to wait for the rest of a refused request; none where too many rests are waited
+    /// for.
     pub(crate) fn wait_for_rest(self: &Arc<Self>, share: &ConnectionShare) -> Option<RestPermit> {
         let fits = self
             .all
@@ -160,7 +171,7 @@ impl Admission {
         })
     }
 
-    /// Room for a request that is being received.
+    /// Memory for a request that is being received; none where too much is being received.
     fn receive(self: &Arc<Self>, bytes: usize, share: &ConnectionShare) -> Option<ReceivePermit> {
         let fits = self.all.receiving.share_out(
             bytes,
@@ -175,11 +186,11 @@ impl Admission {
         })
     }
 
-    /// Keeps a piece of an answer until the client has taken it; nothing when too much is kept already.
+    /// Counts a piece of an answer until the client has taken it; none where too much is kept
+    /// already.
     pub(crate) fn keep(self: &Arc<Self>, piece: Bytes, share: &ConnectionShare) -> Option<Bytes> {
-        let bytes = weight(&piece);
         let fits = self.all.untaken.share_out(
-            bytes,
+            weight(&piece),
             self.limits.untaken_bytes_max,
             BYTES_GRANTED,
             &share.0.untaken,
@@ -192,168 +203,6 @@ impl Admission {
                 piece,
             })
         })
-    }
-}
-
-/// How far a call has come: just let in, found to have no whole request yet, with all of its request, answered.
-const ADMITTED: u8 = 0;
-const BEGUN: u8 = 1;
-const RECEIVED: u8 = 2;
-const ANSWERED: u8 = 3;
-
-/// In the extensions of a request, in an `Arc`: its call, which counts until what it asks for is decided. A client that
-/// gives a call up takes nothing out of a queue: whoever keeps the command there keeps this with it.
-#[derive(Debug)]
-pub struct CallPermit {
-    admission: Arc<Admission>,
-    share: ConnectionShare,
-    /// One of the standard services is counted by itself, from the beginning of the call to its end.
-    method: Method,
-    phase: AtomicU8,
-}
-
-impl CallPermit {
-    /// A part of its request is still to come: until then it is no work. False when there is no room to wait for it;
-    /// then it is over.
-    pub(crate) fn begin(&self) -> bool {
-        let is_new = self.advance(BEGUN);
-        let is_too_many =
-            || self.admission.all.begun.held() > self.admission.limits.begun_calls_max;
-        let is_refused = is_new && is_too_many() && self.share.0.calls.held() > CALLS_GRANTED;
-        if is_refused {
-            self.advance(ANSWERED);
-        }
-        !is_refused
-    }
-
-    /// All of its request is there.
-    pub(crate) fn mark_received(&self) {
-        self.advance(RECEIVED);
-    }
-
-    /// Its answer has begun: from here on it is counted by its bytes, and a stream by its own limit.
-    pub(crate) fn mark_answered(&self) {
-        self.advance(ANSWERED);
-    }
-
-    /// The method changes nothing.
-    pub(crate) fn is_reading(&self) -> bool {
-        self.method.is_reading
-    }
-
-    /// When to come again, of a call that has begun above the limit.
-    pub(crate) fn retry_after(&self) -> Duration {
-        self.admission.retry_after()
-    }
-
-    /// See `AdmissionLimits::receive`.
-    pub(crate) fn receive_time(&self) -> Duration {
-        self.admission.limits.receive
-    }
-
-    /// Room for so much of its request.
-    pub(crate) fn receive(&self, bytes: usize) -> Option<ReceivePermit> {
-        self.admission.receive(bytes, &self.share)
-    }
-
-    /// See `Admission::wait_for_rest`.
-    pub(crate) fn wait_for_rest(&self) -> Option<RestPermit> {
-        self.admission.wait_for_rest(&self.share)
-    }
-
-    /// See `Admission::keep`.
-    pub(crate) fn keep(&self, piece: Bytes) -> Option<Bytes> {
-        self.admission.keep(piece, &self.share)
-    }
-
-    /// Whether it had not come so far, and is counted by how far it has.
-    fn advance(&self, to: u8) -> bool {
-        let from = self.phase.fetch_max(to, Relaxed);
-        if from >= to || self.method.is_standard {
-            return false;
-        }
-        match from {
-            BEGUN => self.admission.all.begun.give_back(1),
-            _ => self.admission.all.calls.give_back(1),
-        };
-        match to {
-            BEGUN => self.admission.all.begun.add(1),
-            RECEIVED => self.admission.all.calls.add(1),
-            _ => self.share.0.calls.give_back(1),
-        };
-        true
-    }
-}
-
-impl Drop for CallPermit {
-    fn drop(&mut self) {
-        self.advance(ANSWERED);
-        if self.method.is_standard {
-            self.share.0.standard.give_back(1);
-            self.admission.all.standard.give_back(1);
-        }
-    }
-}
-
-/// Room that the rest of a refused request takes.
-#[derive(Debug)]
-pub(crate) struct RestPermit {
-    admission: Arc<Admission>,
-    share: ConnectionShare,
-}
-
-impl Drop for RestPermit {
-    fn drop(&mut self) {
-        self.share.0.rests.give_back(1);
-        self.admission.all.rests.give_back(1);
-    }
-}
-
-/// Room that a request takes while it is being received.
-#[derive(Debug)]
-pub(crate) struct ReceivePermit {
-    admission: Arc<Admission>,
-    share: ConnectionShare,
-    bytes: usize,
-}
-
-impl ReceivePermit {
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-}
-
-impl Drop for ReceivePermit {
-    fn drop(&mut self) {
-        self.share.0.receiving.give_back(self.bytes);
-        self.admission.all.receiving.give_back(self.bytes);
-    }
-}
-
-fn weight(piece: &Bytes) -> usize {
-    ANSWER_BYTES + piece.len()
-}
-
-/// A piece of an answer; HTTP/2 drops it when the last byte of it is sent, or its stream is reset.
-struct UntakenPiece {
-    admission: Arc<Admission>,
-    share: ConnectionShare,
-    piece: Bytes,
-}
-
-impl AsRef<[u8]> for UntakenPiece {
-    fn as_ref(&self) -> &[u8] {
-        &self.piece
-    }
-}
-
-impl Drop for UntakenPiece {
-    fn drop(&mut self) {
-        self.share.0.unsent.give_back(self.piece.len());
-        if self.share.0.untaken.give_back(weight(&self.piece)) == 0 {
-            self.share.0.emptied.add(1);
-        }
-        self.admission.all.untaken.give_back(weight(&self.piece));
     }
 }
 
@@ -388,11 +237,15 @@ mod tests {
             ConnectionShare::default(),
         );
         let calls: Vec<_> = (0..6)
-            .map(|_| admission.admit(&many, USUAL).expect("there is room"))
+            .map(|_| {
+                admission
+                    .admit(&many, USUAL)
+                    .expect("it is below the limit")
+            })
             .collect();
         assert!(
             admission.admit(&many, USUAL).is_err(),
-            "what was let in counts at once"
+            "a call counts as soon as it is let in"
         );
         calls.iter().for_each(|call| call.mark_received());
         assert!(admission.admit(&many, USUAL).is_err());
@@ -410,7 +263,7 @@ mod tests {
         calls[0].mark_answered();
         assert!(
             admission.admit(&many, USUAL).is_ok(),
-            "what is answered makes room"
+            "an answered call does not count"
         );
         drop(calls);
         assert_eq!(
@@ -432,7 +285,11 @@ mod tests {
             ConnectionShare::default(),
             ConnectionShare::default(),
         );
-        let enter = |share| admission.admit(share, USUAL).expect("there is room");
+        let enter = |share| {
+            admission
+                .admit(share, USUAL)
+                .expect("it is below the limit")
+        };
         let begun: Vec<_> = (0..BEGUN_CALLS_MAX)
             .map(|_| enter(&many))
             .filter(|call| call.begin())
@@ -440,22 +297,26 @@ mod tests {
         let count = || (admission.calls(), admission.all.begun.held());
         assert_eq!(count(), (0, BEGUN_CALLS_MAX));
         let calls: Vec<_> = (0..200).map(|_| enter(&few)).collect();
-        assert_eq!(count(), (200, BEGUN_CALLS_MAX), "however many it has");
+        assert_eq!(
+            count(),
+            (200, BEGUN_CALLS_MAX),
+            "the other connection has any number of calls"
+        );
         assert!(
             !calls[0].begin(),
-            "who lets itself be waited for must have few"
+            "above the limit only connections with few calls are waited for"
         );
         assert_eq!(
             (count(), few.0.calls.held()),
             ((199, BEGUN_CALLS_MAX), 199),
-            "and is not counted any more"
+            "a refused call does not count"
         );
         drop(calls);
         let call = enter(&few);
         assert!(call.begin());
         assert_eq!(count(), (0, BEGUN_CALLS_MAX + 1));
         let more: Vec<_> = (0..CALLS_GRANTED).map(|_| enter(&few)).collect();
-        assert!(call.begin(), "what is waited for goes on being waited for");
+        assert!(call.begin(), "a call that is waited for stays so");
         call.mark_received();
         assert!(call.begin());
         assert_eq!(count(), (1 + more.len(), BEGUN_CALLS_MAX));
@@ -470,7 +331,7 @@ mod tests {
         let mut held: Vec<_> = (0..STREAMS)
             .map_while(|_| admission.wait_for_rest(&last))
             .collect();
-        assert_eq!(held.len(), STREAMS, "it has as many as it has calls");
+        assert_eq!(held.len(), STREAMS, "as many rests as calls");
         held.clear();
         let of_others = (0..100).flat_map(|_| {
             let other = ConnectionShare::default();
@@ -496,18 +357,25 @@ mod tests {
             ConnectionShare::default(),
             ConnectionShare::default(),
         );
-        let first = admission.receive(60 * KIB, &one).expect("there is room");
-        let second = admission.receive(40 * KIB, &one).expect("there is room");
+        let first = admission
+            .receive(60 * KIB, &one)
+            .expect("it is below the limit");
+        let second = admission
+            .receive(40 * KIB, &one)
+            .expect("it is below the limit");
         assert!(
             admission.receive(1, &one).is_none(),
-            "100 of 800 KiB are its share"
+            "its share is 100 of 800 KiB"
         );
         assert!(
             admission.receive(88 * KIB, &other).is_none()
                 && admission.receive(800 * KIB, &other).is_none()
         );
         let third = admission.receive(87 * KIB, &other);
-        assert!(third.is_some(), "700 are left");
+        assert!(
+            third.is_some(),
+            "its share is an eighth of the other 700 KiB"
+        );
         assert_eq!(
             (first.bytes(), admission.all.receiving.held()),
             (60 * KIB, 187 * KIB)
@@ -556,7 +424,11 @@ mod tests {
         let piece = || Bytes::from_static(&[7; 20 * KIB]);
         let weight = 20 * KIB + ANSWER_BYTES;
         let mut kept: Vec<_> = (0..3)
-            .map(|_| admission.keep(piece(), &one).expect("there is room"))
+            .map(|_| {
+                admission
+                    .keep(piece(), &one)
+                    .expect("it is below the limit")
+            })
             .collect();
         assert!(
             admission.keep(piece(), &one).is_none(),
