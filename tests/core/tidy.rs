@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-const FILE_LINES_MAX: usize = 950;
-const FUNCTION_LINES_MAX: usize = 180;
+const FILE_LINES_MAX: usize = 500;
+const FUNCTION_LINES_MAX: usize = 70;
 
 /// The layers: no file below the first path names any of the others. The core and the transport are
 /// not listed, because they are crates of their own that depend on nothing of bookd, and the core

@@ -25,7 +25,8 @@ pub struct RequestBody<B, P: Protocol> {
     permit: Arc<CallPermit>,
     messages: P::MessageProgress,
     received: Option<ReceivePermit>,
-    timer: Timer,
+    /// Starts when the rest of the request is first waited for: a request that is whole has none.
+    timer: Option<Timer>,
     /// The request was let in and is refused before it is whole; its rest is discarded. With a
     /// permit the call had begun above the limit and is no longer counted; without one the memory
     /// was full.
@@ -35,17 +36,21 @@ pub struct RequestBody<B, P: Protocol> {
 
 impl<B, P: Protocol> RequestBody<B, P> {
     pub(crate) fn new(body: B, permit: Arc<CallPermit>, protocol: P) -> Self {
-        let timer = Timer::at(Instant::now() + permit.receive_time());
         let messages = P::MessageProgress::default();
         Self {
             body,
             permit,
             messages,
             received: None,
-            timer,
+            timer: None,
             refused: None,
             protocol,
         }
+    }
+
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let start = || Timer::at(Instant::now() + self.permit.receive_time());
+        self.timer.get_or_insert_with(start).has_fired(cx)
     }
 
     fn too_many_calls(&self) -> Rejection {
@@ -103,7 +108,7 @@ where
         }
         let frame = match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(frame) => frame,
-            Poll::Pending if this.timer.has_fired(cx) => {
+            Poll::Pending if this.is_late(cx) => {
                 return this.reject(&Rejection::NotReceived);
             }
             Poll::Pending if this.permit.begin() => return Poll::Pending,

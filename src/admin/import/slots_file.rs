@@ -12,7 +12,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::text::{Members, Text};
-use crate::api::convert::file::{CalendarFile, clock, imported_calendar};
+use crate::api::convert::file::{CalendarFile, imported_calendar};
+use crate::api::convert::parse_time::clock_minutes;
 use crate::proto::v1 as pb;
 use crate::zones::Zones;
 use bookd_core::command::ImportedCalendar;
@@ -187,7 +188,7 @@ fn slot<'a>(
         ),
     };
     let minutes = |text: &mut Text<'a>, field: &str, written: &str| {
-        let read = clock(written);
+        let read = clock_minutes(written);
         if read.is_none() {
             text.wrong(
                 piece,

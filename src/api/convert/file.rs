@@ -26,7 +26,6 @@ use bookd_core::time::{Instant, MINUTE, Minutes};
 use crate::api::convert::parse::Fields;
 use crate::api::convert::parse_calendar::{appointment_type, patch_of, put_override};
 use crate::api::convert::parse_person::carried;
-use crate::api::convert::parse_time::clock_minutes;
 use crate::api::convert::render;
 
 /// A calendar as a file holds it, without its appointments.
@@ -495,9 +494,4 @@ pub fn exported_appointment(
             .filter(|start| Some(*start) != shown.start_time),
         ..shown
     })
-}
-
-/// A clock time `HH:MM` in minutes, by the reader of requests.
-pub fn clock(text: &str) -> Option<u16> {
-    clock_minutes(text)
 }
