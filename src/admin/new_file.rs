@@ -99,15 +99,22 @@ impl NewFile {
             .map_err(cannot)?
             .persist_noclobber(&self.target)
         {
-            // File systems without a rename that keeps an existing file and without hard links.
+            // Systems without a rename that keeps an existing file; the last resort is for those
+            // without hard links, too.
             Err(failed)
                 if failed.error.kind() != ErrorKind::AlreadyExists
                     && self.target.symlink_metadata().is_err() =>
             {
-                failed
-                    .path
-                    .persist(&self.target)
-                    .map_err(|failed| cannot(failed.error))?;
+                // A hard link never overwrites; the path's own name goes when it is dropped.
+                if let Err(error) = std::fs::hard_link(&failed.path, &self.target) {
+                    if error.kind() == ErrorKind::AlreadyExists {
+                        return Err(cannot(error));
+                    }
+                    failed
+                        .path
+                        .persist(&self.target)
+                        .map_err(|failed| cannot(failed.error))?;
+                }
             }
             published => published.map_err(|failed| cannot(failed.error))?,
         }

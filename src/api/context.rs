@@ -1,7 +1,7 @@
 //! The entry and the exit of every method: the context of a call, and its answer or failure as a
 //! response.
 //!
-//! A handler is a function of the [`Api`] and a [`Call`]; it knows no HTTP, no metadata and no
+//! A handler is a function of the [`Api`] and a `Call`; it knows no HTTP, no metadata and no
 //! status.
 
 use std::net::SocketAddr;

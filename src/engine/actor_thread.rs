@@ -18,7 +18,7 @@ pub(super) enum ActorThread {
 impl ActorThread {
     #[allow(
         clippy::disallowed_methods,
-        reason = "the actor's own thread, joined by `Running::stopped`"
+        reason = "the actor's own thread, joined by `RunningEngine::stopped`"
     )]
     pub(super) fn spawn(actor: Actor, mail: mpsc::Receiver<Mail>, layout: Layout) -> Self {
         if layout == Layout::Inline {

@@ -95,7 +95,7 @@ pub(crate) enum WakerThread {
 impl WakerThread {
     #[allow(
         clippy::disallowed_methods,
-        reason = "the engine's own thread, joined by `Running::stopped`"
+        reason = "the engine's own thread, joined by `RunningEngine::stopped`"
     )]
     fn spawn(
         subscriptions: Arc<Subscriptions>,

@@ -1,4 +1,4 @@
-//! The reference: the outcome of each command by the definition in scheduling.md, in the plainest
+//! The reference: the outcome of each command by the definition of what is bookable, in the plainest
 //! code.
 //!
 //! The checker decides minute by minute whether a slot can be booked. Nothing here searches or

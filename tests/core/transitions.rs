@@ -1,5 +1,5 @@
 //! The reference for transitions: the outcome of each command about an existing appointment, by the
-//! table of states in scheduling.md.
+//! table of states, written out once more.
 //!
 //! The time of a move is taken by `Reference::take` alone.
 

@@ -282,7 +282,7 @@ impl FileReading<'_> {
         file: &mut CalendarFile,
     ) -> Vec<String> {
         #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
+        #[serde(deny_unknown_fields, expecting = "an object with source and periods")]
         struct BusySource<'a> {
             source: String,
             #[serde(borrow)]

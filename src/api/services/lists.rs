@@ -144,9 +144,7 @@ pub(crate) async fn get_appointment(
         })
         .await;
     let (found, revision) = read?;
-    let found = found
-        .first()
-        .ok_or_else(|| Refusal::AppointmentNotFound(id))?;
+    let found = found.first().ok_or(Refusal::AppointmentNotFound(id))?;
     let appointment = Some(api.appointment(found, api.engine.now()));
     Ok(pb::GetAppointmentResponse {
         appointment,

@@ -1,5 +1,5 @@
-//! The services of the contract: each method enters by [`Call::enter`], is handled by one function,
-//! and leaves by [`leave`].
+//! The services of the contract: each method enters by `Call::enter`, is handled by one function,
+//! and leaves by `leave`.
 //!
 //! No other file implements a service, so that no method can skip the entry or the exit.
 

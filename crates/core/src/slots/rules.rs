@@ -1,4 +1,4 @@
-//! The one predicate: whether a slot can be booked, and every rule of scheduling.md that it breaks.
+//! The one predicate: whether a slot can be booked, and every rule that it breaks.
 //!
 //! Listing, explaining, holding, booking, moving and series all use it: a slot is offered ⇔
 //! `violations` is empty.
@@ -91,7 +91,7 @@ fn joined(asks: &[Ask<'_>]) -> Option<Session> {
         .map(Claim::session)
 }
 
-/// Every rule that the slot breaks, one violation a code, in the order of scheduling.md; empty =
+/// Every rule that the slot breaks, one violation a code, in the order of [`ViolationCode`]; empty =
 /// the slot is offered.
 pub fn violations(ask: &Ask<'_>) -> Vec<Violation> {
     let mut found: Vec<Violation> = rule_violations(ask).collect();

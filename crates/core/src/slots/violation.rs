@@ -12,7 +12,7 @@ use crate::time::interval::Interval;
 pub struct SlotRefusal {
     /// The slot that was asked for.
     pub slot: Interval,
-    /// All broken rules, in the order of scheduling.md; never empty.
+    /// All broken rules, in the order of [`ViolationCode`]; never empty.
     pub violations: Vec<Violation>,
     /// The last offered slot that starts before it.
     pub nearest_before: Option<Interval>,
@@ -70,7 +70,7 @@ impl ViolationCode {
         )
     }
 
-    /// The name of the code in scheduling.md and in the contract.
+    /// The name of the code in the contract.
     pub const fn name(self) -> &'static str {
         match self {
             Self::CalendarPaused => "CALENDAR_PAUSED",

@@ -1,19 +1,18 @@
-//! Calendars and appointments as files hold them: the contract's messages, read by the readers of
-//! requests.
+//! Calendars and appointments read from files.
 //!
-//! `imported_…` reads what `exported_…` writes, and checks nothing that a request would not be
-//! checked for.
+//! Violations name fields relative to the calendar or the appointment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::CalendarFile;
 use crate::proto::v1 as pb;
 use crate::zones::Zones;
 use bookd_core::appointment::person::NOTE_CHARACTERS_MAX;
-use bookd_core::appointment::{Appointment, AppointmentState, Assignment, Image, Person};
+use bookd_core::appointment::{AppointmentState, Assignment, Person};
 use bookd_core::calendar::appointment_type::{AppointmentType, TYPES_MAX};
 use bookd_core::calendar::availability::{Availability, CALENDAR_RULES_MAX};
-use bookd_core::calendar::{BUSY_PERIODS_CALENDAR_MAX, BUSY_SOURCES_MAX, Calendar, Profile};
+use bookd_core::calendar::{BUSY_PERIODS_CALENDAR_MAX, BUSY_SOURCES_MAX, Profile};
 use bookd_core::command::{ImportedAppointment, ImportedCalendar, NewId, Start};
 use bookd_core::decide::resolve;
 use bookd_core::field_violation::FieldViolation;
@@ -21,31 +20,12 @@ use bookd_core::ids::{AppointmentId, CalendarId, SeriesId, TypeId};
 use bookd_core::refusal::Refusal;
 use bookd_core::time::interval::Interval;
 use bookd_core::time::zone::Zone;
-use bookd_core::time::{Instant, MINUTE, Minutes};
+use bookd_core::time::{Instant, MINUTE, Minutes, Wall};
 
 use crate::api::convert::parse::Fields;
 use crate::api::convert::parse_calendar::{appointment_type, patch_of, put_override};
 use crate::api::convert::parse_person::carried;
 use crate::api::convert::render;
-
-/// A calendar as a file holds it, without its appointments.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct CalendarFile {
-    /// The settings.
-    pub calendar: pb::Calendar,
-    /// The weekly rules.
-    pub rules: Vec<pb::AvailabilityRule>,
-    /// The hours on certain dates.
-    pub overrides: Vec<pb::AvailabilityOverride>,
-    /// The appointment types that can be booked.
-    pub appointment_types: Vec<pb::AppointmentType>,
-    /// The ids of deleted types that still have appointments.
-    pub deleted_appointment_types: Vec<String>,
-    /// The definitions of deleted types when they were deleted, as far as they are known.
-    pub last_definitions: Vec<pb::AppointmentType>,
-    /// The busy periods of each source.
-    pub busy: Vec<(String, Vec<pb::Period>)>,
-}
 
 type FileViolations = Vec<FieldViolation>;
 
@@ -328,7 +308,7 @@ fn further_calendars(
     Some(ids)
 }
 
-type Recorded = Option<(Arc<str>, bookd_core::time::Wall)>;
+type Recorded = Option<(Arc<str>, Wall)>;
 
 /// The start, the duration, and the wall time that was recorded at the booking, if the file has
 /// both a start time and a local start.
@@ -399,99 +379,5 @@ fn duration(start: Instant, end: Instant, fields: &mut Fields) -> Option<Minutes
             "end_time",
             "must be whole minutes after the start, 1 minute to 7 days",
         )
-    })
-}
-
-/// A calendar as files hold it, without its appointments.
-pub fn exported_calendar(calendar: &Calendar) -> CalendarFile {
-    let availability = render::availability(calendar);
-    CalendarFile {
-        calendar: pb::Calendar {
-            etag: String::new(),
-            create_time: None,
-            update_time: None,
-            revision: 0,
-            ..render::calendar(calendar)
-        },
-        rules: availability.rules,
-        overrides: availability.overrides,
-        appointment_types: calendar
-            .types
-            .iter()
-            .map(|kept| exported_type(render::appointment_type(kept)))
-            .collect(),
-        deleted_appointment_types: calendar
-            .types
-            .deleted()
-            .map(|(id, _)| id.to_string())
-            .collect(),
-        last_definitions: calendar
-            .types
-            .deleted()
-            .filter_map(|(_, deleted)| {
-                Some(exported_type(render::appointment_type(
-                    deleted.last.as_ref()?,
-                )))
-            })
-            .collect(),
-        busy: calendar
-            .busy
-            .sources()
-            .map(|(source, periods)| {
-                (
-                    source.to_owned(),
-                    periods.iter().copied().map(render::period).collect(),
-                )
-            })
-            .collect(),
-    }
-}
-
-fn exported_type(message: pb::AppointmentType) -> pb::AppointmentType {
-    pb::AppointmentType {
-        etag: String::new(),
-        create_time: None,
-        update_time: None,
-        revision: 0,
-        ..message
-    }
-}
-
-/// An appointment as files hold it, on those of its calendars that still exist; the file has it
-/// under the first of them. None for a hold that has not expired, and where no calendar is left.
-pub fn exported_appointment(
-    appointment: &Appointment,
-    is_there: impl Fn(&CalendarId, bookd_core::ids::Revision) -> bool,
-    now: Instant,
-    code_key: Option<u64>,
-) -> Option<pb::Appointment> {
-    let kept: Vec<_> = appointment
-        .places
-        .iter()
-        .filter(|place| is_there(&place.calendar, place.since))
-        .cloned()
-        .collect();
-    if kept.is_empty() || appointment.state_at(now) == AppointmentState::Held {
-        return None;
-    }
-    let kept = appointment.with_image(Image {
-        places: kept,
-        ..appointment.image.clone()
-    });
-    let shown = render::appointment(&kept, now, code_key.unwrap_or_default());
-    Some(pb::Appointment {
-        confirmation_code: code_key
-            .map(|_| shown.confirmation_code)
-            .unwrap_or_default(),
-        expire_time: None,
-        etag: String::new(),
-        create_time: None,
-        update_time: None,
-        revision: 0,
-        // Only a moved occurrence has appointment: any other begins at its original start.
-        original_start: shown
-            .original_start
-            .filter(|start| Some(*start) != shown.start_time),
-        ..shown
     })
 }
