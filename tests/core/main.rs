@@ -17,6 +17,7 @@ mod cases;
 mod checker;
 mod claims;
 mod decide;
+mod documents;
 mod exhaustive;
 mod import;
 mod imports;

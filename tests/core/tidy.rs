@@ -1,5 +1,4 @@
-//! The style rules that a machine can check: layers, headers, sizes, names, and the files that the
-//! documents name.
+//! The style rules that a machine can check: layers, headers, sizes, names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -128,7 +127,7 @@ fn names_codes(text: &str) -> bool {
         .any(|(at, _)| !text[..at].ends_with(|before: char| before.is_alphanumeric()))
 }
 
-fn complain(wrong: &[String]) {
+pub(crate) fn complain(wrong: &[String]) {
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
@@ -293,32 +292,6 @@ fn functions(lines: &[&str]) -> Vec<(usize, usize)> {
     let starts =
         (0..lines.len()).filter(|first| begins(lines[*first]) && !ends_at_once(lines[*first]));
     starts.map(|first| (first, end(first) + 1)).collect()
-}
-
-#[test]
-fn the_documents_name_no_file_that_is_not_there() {
-    let mut wrong = Vec::new();
-    for (path, text) in files(&["docs", "README.md"], "md") {
-        let named = text.split('`').skip(1).step_by(2);
-        let is_file = |name: &&str| {
-            let folders = [
-                "src/", "crates/", "tests/", "proto/", "benches/", "scripts/",
-            ];
-            folders.iter().any(|it| name.starts_with(it))
-                && name.contains('.')
-                && !name.contains(['*', ' ', '…'])
-        };
-        for name in named
-            .filter(is_file)
-            .filter(|name| !root().join(name).exists())
-        {
-            wrong.push(format!(
-                "{} names {name}, which is not there",
-                path.display()
-            ));
-        }
-    }
-    complain(&wrong);
 }
 
 #[test]
