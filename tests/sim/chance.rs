@@ -28,7 +28,7 @@ unsafe extern "C" fn getrandom(buffer: *mut u8, length: usize, _flags: u32) -> i
     let mut chance = Chance(STATE.get());
     for at in 0..length {
         // SAFETY: the caller gives a buffer of `length` bytes.
-        unsafe { buffer.add(at).write(chance.next() as u8) };
+        unsafe { buffer.add(at).write(chance.next_number() as u8) };
     }
     STATE.set(chance.0);
     isize::try_from(length).unwrap_or(isize::MAX)

@@ -23,7 +23,7 @@ pub struct Machine {
 impl Machine {
     pub fn new(chance: &mut Chance) -> Self {
         let ids = Arc::new(Ids::Counted(AtomicU64::new(1)));
-        let disk = RefCell::new(Disk::new(chance.next()));
+        let disk = RefCell::new(Disk::new(chance.next_number()));
         Self {
             ids,
             disk,

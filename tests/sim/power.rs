@@ -20,7 +20,7 @@ const LATEST: u64 = 900;
 fn story(seed: u64, lies: bool) -> (Story, u64) {
     let mut story = Story::new(seed);
     let mut chance = Chance(!seed);
-    let mut disk = Disk::new(chance.next());
+    let mut disk = Disk::new(chance.next_number());
     let (mut cuts, mut is_open) = (0, false);
     for _ in 0..LIVES {
         // Half of the cuts come early: while the file is made, opened again, or repaired after the

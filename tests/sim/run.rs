@@ -52,7 +52,7 @@ pub fn run(seed: u64) -> Report {
     let world = World::new(CALLERS);
     let machine = Rc::new(Machine::new(&mut chance));
     let mut sim = Builder::new()
-        .rng_seed(chance.next())
+        .rng_seed(chance.next_number())
         .tick_duration(STEP)
         .simulation_duration(LONGEST * 2)
         .min_message_latency(Duration::from_millis(1))

@@ -9,8 +9,10 @@ use crate::harness::Bookd;
 use crate::series::{book, expect_field, lessons, made};
 use crate::words::refused;
 
+type Change = fn(&mut pb::BookSeriesRequest);
+
 /// The field that the refusal names, and the change that makes a series of one lesson invalid.
-const WRONG_FIELDS: [(&str, fn(&mut pb::BookSeriesRequest)); 14] = [
+const WRONG_FIELDS: [(&str, Change); 14] = [
     ("count", |series| series.count = Some(0)),
     ("count", |series| series.count = Some(i32::MIN)),
     ("count", |series| series.count = None),

@@ -4,7 +4,7 @@
 pub struct Chance(pub u64);
 
 impl Chance {
-    pub fn next(&mut self) -> u64 {
+    pub fn next_number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -12,7 +12,7 @@ impl Chance {
     }
 
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.next_number() % bound
     }
 
     /// One of these choices, each equally likely.
@@ -27,7 +27,7 @@ impl Chance {
 
     /// A generator of its own for somebody else, so that neither disturbs the other.
     pub fn fork(&mut self) -> Self {
-        Self(self.next())
+        Self(self.next_number())
     }
 }
 

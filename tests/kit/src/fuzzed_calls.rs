@@ -190,6 +190,6 @@ pub fn commands(bytes: &[u8]) {
 pub fn some_commands(seed: u64) -> Vec<u8> {
     let mut chance = Chance(seed + 1);
     (0..3 * CALLS_MAX)
-        .map(|_| chance.next().to_le_bytes()[3])
+        .map(|_| chance.next_number().to_le_bytes()[3])
         .collect()
 }

@@ -15,7 +15,7 @@ impl State {
     }
 
     pub fn random(&mut self) -> u64 {
-        self.chance.next()
+        self.chance.next_number()
     }
 
     /// Counts an access; an error if it is to fail.
