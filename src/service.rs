@@ -150,8 +150,7 @@ impl Service {
         self.engine.end_watches();
         let ended = self.server.shutdown(grace).await;
         // The clients of commands that are still in the queue are gone.
-        self.engine.cut();
-        drop(self.engine);
+        self.engine.end();
         (ended, self.writer.stopped().await)
     }
 }

@@ -85,11 +85,13 @@ pub const WAIT_MAX: Duration = Duration::from_secs(30);
 /// A handle to the engine; copies share it.
 #[derive(Clone)]
 pub struct Engine {
-    mailbox: mpsc::Sender<Mail>,
-    snapshots: Arc<Snapshots>,
+    // Fields are dropped in this order: the readers close their connections before the end of the
+    // mailbox ends the writer. `end` says why.
     readers: Arc<ReaderPool>,
     /// Store connections for decisions on a snapshot of the store.
     deciders: Arc<ReaderPool>,
+    mailbox: mpsc::Sender<Mail>,
+    snapshots: Arc<Snapshots>,
     decides_on_snapshots: bool,
     /// When and in which slices the calendars with many appointments are deleted.
     deletion_settings: DeletionSettings,
@@ -313,11 +315,22 @@ impl Engine {
     /// Stops deciding: what the writer has decided becomes durable and is answered, and every
     /// command that still waits is refused as shutting down. For a stop whose grace period is over.
     pub fn cut(&self) {
-        self.is_cut.store(true, Ordering::Relaxed);
-        // The tick wakes the writer if it sleeps; while the mailbox is full it does not sleep.
-        let _is_awake = self.mailbox.try_send(Mail::Tick {
-            reply: oneshot::channel().0,
-        });
+        cut(&self.mailbox, &self.is_cut);
+    }
+
+    /// Gives up this handle, and stops deciding as [`Engine::cut`] does. The readers of the last
+    /// handle close their connections before the writer is told: of two SQLite connections that
+    /// close at the same time each takes the other for one that stays, and neither copies the WAL.
+    pub fn end(self) {
+        let Self {
+            readers,
+            deciders,
+            mailbox,
+            is_cut,
+            ..
+        } = self;
+        drop((readers, deciders));
+        cut(&mailbox, &is_cut);
     }
 
     /// Waits until the actor has ended.
@@ -338,4 +351,12 @@ impl Engine {
             mpsc::error::TrySendError::Closed(_) => Failure::ShuttingDown,
         })
     }
+}
+
+fn cut(mailbox: &mpsc::Sender<Mail>, is_cut: &AtomicBool) {
+    is_cut.store(true, Ordering::Relaxed);
+    // The tick wakes the writer if it sleeps; while the mailbox is full it does not sleep.
+    let _is_awake = mailbox.try_send(Mail::Tick {
+        reply: oneshot::channel().0,
+    });
 }

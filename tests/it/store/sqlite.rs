@@ -278,3 +278,15 @@ fn the_reference_fails_as_the_script_says() {
     assert_eq!(memory.commit(&empty), Err(CommitError::Unknown(lost)));
     assert_eq!(memory.commit(&empty), Ok(()));
 }
+
+/// SQLite copies the WAL when the last connection closes; two that close at the same time each take
+/// the other for one that stays. Hence the rounds.
+#[tokio::test]
+async fn a_stop_copies_the_wal_and_removes_it() {
+    for round in 0..60 {
+        let bookd = Bookd::with_ada().await;
+        let folder = bookd.stop_and_keep().await;
+        let is_left = folder.path().join("bookd.db-wal").exists();
+        assert!(!is_left, "the WAL is left after stop {round}");
+    }
+}
