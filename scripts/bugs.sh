@@ -24,6 +24,10 @@ git ls-files -z --cached --others --exclude-standard \
 CARGO_BUILD_BUILD_DIR="$(realpath --canonicalize-missing "${CARGO_TARGET_DIR:-target}")"
 export CARGO_BUILD_BUILD_DIR
 export CARGO_TARGET_DIR="$PWD/target/bugs/target"
+# Cargo distinguishes the packages of the copy from those of the tree by their profile alone: with the
+# same profile it would take the test binaries of one for those of the other. Dependencies have no
+# debug information in either, so they are shared all the same.
+export CARGO_PROFILE_DEV_DEBUG=none CARGO_PROFILE_TEST_DEBUG=none
 # Otherwise git would resolve the paths of a patch against the tree around the copy.
 GIT_CEILING_DIRECTORIES="$(dirname "$copy")"
 export GIT_CEILING_DIRECTORIES
