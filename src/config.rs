@@ -94,8 +94,8 @@ pub struct ServeConfig {
     #[arg(long, env = "BOOKD_ZONES", value_name = "FOLDER")]
     pub zones: Option<PathBuf>,
     /// Threads that serve connections; default one per core
-    #[arg(long, env = "BOOKD_LANES", value_name = "NUMBER")]
-    pub lanes: Option<std::num::NonZeroUsize>,
+    #[arg(long, alias = "lanes", env = "BOOKD_WORKERS", value_name = "NUMBER")]
+    pub workers: Option<std::num::NonZeroUsize>,
     /// Seconds that calls in flight get to finish when the server stops
     #[arg(long, env = "BOOKD_GRACE", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
     pub grace: Duration,
@@ -146,8 +146,8 @@ impl ServeConfig {
                 or_default(self.zones.as_ref().map(|it| it.display().to_string()))
             ),
             format!(
-                "BOOKD_LANES={}",
-                or_default(self.lanes.map(|it| it.to_string()))
+                "BOOKD_WORKERS={}",
+                or_default(self.workers.map(|it| it.to_string()))
             ),
             format!("BOOKD_GRACE={}", self.grace.as_secs()),
             format!(

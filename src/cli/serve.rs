@@ -53,7 +53,7 @@ async fn serve(config: &ServeConfig) -> Result<Exit, String> {
         zones: Arc::clone(&zones),
         clock: Arc::new(SystemClock),
         workers: config
-            .lanes
+            .workers
             .map_or_else(Workers::per_core, Workers::Threads),
         engine: engine::Settings {
             layout: Layout::Threads,

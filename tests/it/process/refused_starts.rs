@@ -213,7 +213,7 @@ fn a_start_without_descriptors_says_so_and_how_to_raise_the_limit() {
     for limit in LEAST..100 {
         let file = folder.path().join(format!("{limit}.db"));
         let script = format!(
-            "ulimit -n {limit}; exec {} serve --listen 127.0.0.1:0 --lanes 2 --log error --store sqlite:{}",
+            "ulimit -n {limit}; exec {} serve --listen 127.0.0.1:0 --workers 2 --log error --store sqlite:{}",
             path.display(),
             file.display()
         );
