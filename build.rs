@@ -34,6 +34,8 @@ fn generate() -> Result<(), Box<dyn std::error::Error>> {
     )?;
     tonic_prost_build::configure()
         .btree_map(".")
+        // The API calls its methods by a table of its own.
+        .build_server(false)
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -237,7 +237,7 @@ impl Servers {
             listener,
             ServerLimits::default(),
             two_workers(),
-            move |_| stack::alone(routes.clone()),
+            move |_| (stack::alone(routes.clone()), std::future::ready(())),
         )
         .unwrap();
         Self {

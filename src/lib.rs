@@ -18,6 +18,8 @@
 pub mod admin;
 #[cfg(feature = "server")]
 pub mod api;
+#[cfg(feature = "server")]
+pub mod bell;
 #[cfg(feature = "client")]
 pub mod cli;
 #[cfg(feature = "server")]

@@ -102,11 +102,14 @@ impl Service {
         let listener =
             TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })?;
         let (engine, writer) = Engine::start(store, parts.clock, parts.engine)?;
-        let (routes, health) = api::routes(&Api::new(engine.clone(), parts.zones)).await?;
+        let (routes, health) = api::routes(Api::new(engine.clone(), parts.zones)).await?;
         // All workers share one admission, which counts over the process.
         let admission = Arc::new(Admission::new(parts.limits.admission));
-        let stack = stack::around(routes, admission, is_logging);
-        let service = move |_worker| stack.clone();
+        let service = move |_worker| {
+            let (routes, delivering) = routes.on_worker();
+            let stack = stack::around(routes, Arc::clone(&admission), is_logging);
+            (stack, delivering)
+        };
         let started = bookd_transport::start(listener, parts.limits, parts.workers, service);
         let server = started.map_err(StartError::Server)?;
         Ok(Self {
@@ -140,7 +143,7 @@ impl Service {
     /// Stops health first, then watches, connections and the writer, so that every call that began
     /// is answered.
     pub async fn stop(self, grace: Duration) -> (Ended, Stopped) {
-        for service in SERVICES.into_iter().chain([""]) {
+        for service in SERVICES.iter().copied().chain([""]) {
             self.health
                 .set_service_status(service, tonic_health::ServingStatus::NotServing)
                 .await;

@@ -6,8 +6,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use crate::store::RequestRecord;
 use bookd_core::appointment::series::SeriesReport;
 use bookd_core::calendar::Calendar;
@@ -19,20 +17,18 @@ use bookd_core::refusal::Refusal;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
 
-use super::{Answer, Failure, SubmitOptions};
+use super::reply::{self, Reply};
+use super::{Failure, SubmitOptions};
 
 /// A command with its options and the channel of its answer.
 pub(super) struct Envelope {
     pub(super) command: Command,
     pub(super) options: SubmitOptions,
-    pub(super) reply: oneshot::Sender<Result<Answer, Failure>>,
+    pub(super) reply: Reply,
 }
 
 /// An answer that waits until the batch is durable, with its channel.
-pub(super) type PendingAnswer = (
-    oneshot::Sender<Result<Answer, Failure>>,
-    Result<Draft, Failure>,
-);
+pub(super) type PendingAnswer = (Reply, Result<Draft, Failure>);
 
 /// The changes and answers of a batch so far.
 pub(super) struct Batch {
@@ -202,9 +198,11 @@ impl Batch {
 
 /// Answers all of these commands with one failure.
 pub(super) fn refuse(envelopes: Vec<Envelope>, failure: &Failure) {
-    envelopes
-        .into_iter()
-        .for_each(|envelope| drop(envelope.reply.send(Err(failure.clone()))));
+    reply::send_all(
+        envelopes
+            .into_iter()
+            .map(|envelope| (envelope.reply, Err(failure.clone()))),
+    );
 }
 
 /// Whether memory holds every claim that the calendar's limits count.

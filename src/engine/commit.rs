@@ -19,7 +19,7 @@ use super::actor::Actor;
 use super::batch::{Batch, Draft, PendingAnswer, refuse};
 use super::damage::DamagedBatch;
 use super::stop::goes_on_without;
-use super::{Answer, Failure, REQUEST_MEMORY};
+use super::{Answer, Failure, REQUEST_MEMORY, reply};
 
 /// A commit that takes longer is logged.
 const SLOW_COMMIT: Duration = Duration::from_millis(500);
@@ -186,23 +186,18 @@ impl Actor {
     }
 
     fn answer(&mut self, answers: Vec<PendingAnswer>, now: Instant) {
-        for (reply, draft) in answers {
-            let answer = draft.map(
-                |Draft {
-                     revision,
-                     outcome,
-                     calendar,
-                 }| Answer {
-                    revision,
-                    outcome,
-                    calendar,
-                    outside: Vec::new(),
-                    time: now,
-                },
-            );
-            // The caller may have gone away; it finds the answer by its request id.
-            drop(reply.send(answer));
-        }
+        let answer = |draft: Draft| Answer {
+            revision: draft.revision,
+            outcome: draft.outcome,
+            calendar: draft.calendar,
+            outside: Vec::new(),
+            time: now,
+        };
+        reply::send_all(
+            answers
+                .into_iter()
+                .map(|(reply, draft)| (reply, draft.map(answer))),
+        );
     }
 
     /// Removes request ids that are old enough, a few at a time. Returns false when the outcome on

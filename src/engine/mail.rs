@@ -9,9 +9,10 @@ use bookd_core::calendar::Calendar;
 use bookd_core::command::Command;
 use bookd_core::ids::CalendarId;
 
-use super::call::{Answer, QueuePermit, SubmitOptions};
+use super::call::{QueuePermit, SubmitOptions};
 use super::closed_calendar::DeletionStep;
 use super::error::Failure;
+use super::reply::Reply;
 
 /// A message to the actor.
 pub(super) enum Mail {
@@ -19,7 +20,7 @@ pub(super) enum Mail {
     Command {
         command: Box<Command>,
         options: SubmitOptions,
-        reply: oneshot::Sender<Result<Answer, Failure>>,
+        reply: Reply,
     },
     /// Bring these calendars into memory, so that a reader finds them published.
     Load(Load),
@@ -45,7 +46,7 @@ impl Mail {
     /// Answers that the writer has ended. Nothing happened, for the message was not processed.
     pub(super) fn refuse(self) {
         match self {
-            Self::Command { reply, .. } => drop(reply.send(Err(Failure::ShuttingDown))),
+            Self::Command { reply, .. } => reply.send(Err(Failure::ShuttingDown)),
             Self::Load(load) => drop(load.reply.send(Err(Failure::ShuttingDown))),
             Self::Deletion(step) => step.refuse(),
             // The end of the channel answers those that wait for a tick.

@@ -27,6 +27,7 @@ mod offload;
 mod prefetch;
 mod queue;
 mod reader_pool;
+mod reply;
 mod settings;
 mod snapshot_decision;
 mod snapshots;
@@ -46,6 +47,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::time::Instant as Deadline;
 
+use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::log::subscriptions::{Subscriptions, WakerThread};
 use crate::store::{LogReader, Queries, Reader, Store, StoreError};
@@ -103,6 +105,9 @@ pub struct Engine {
     catching_up: Arc<Semaphore>,
     clock: Arc<EngineClock>,
     code_key: u64,
+    /// The bell of the worker on which the callers of this handle wait; none = they wait on no
+    /// worker.
+    bell: Option<Bell>,
     /// Nothing more is decided, because [`Engine::cut`] was called.
     is_cut: Arc<AtomicBool>,
 }
@@ -177,9 +182,19 @@ impl Engine {
             catching_up,
             clock,
             code_key,
+            bell: None,
             is_cut,
         };
         Ok((engine, RunningEngine { worker, waker }))
+    }
+
+    /// A handle for the callers on one worker: their answers and the changes that they watch are
+    /// handed over as one list for each batch.
+    pub fn on_worker(&self, bell: Bell) -> Self {
+        Self {
+            bell: Some(bell),
+            ..self.clone()
+        }
     }
 
     /// These calendars at one revision, loaded if they are not in memory. A calendar that does not

@@ -158,10 +158,9 @@ impl Queue {
 mod tests {
     use std::sync::Arc;
 
-    use tokio::sync::oneshot;
-
     use super::*;
     use crate::engine::SubmitOptions;
+    use crate::engine::reply::Reply;
     use bookd_core::calendar::Profile;
     use bookd_core::calendar::availability::Availability;
     use bookd_core::command::Command;
@@ -191,7 +190,7 @@ mod tests {
         Envelope {
             command,
             options,
-            reply: oneshot::channel().0,
+            reply: Reply::new(None).0,
         }
     }
 

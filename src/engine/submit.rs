@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
 use tokio::time::Instant as Deadline;
 
 use crate::store::Reader;
@@ -13,6 +12,7 @@ use bookd_core::command::Command;
 use bookd_core::decide::Hours;
 use bookd_core::time::Instant;
 
+use super::reply::Reply;
 use super::{Answer, Engine, Failure, Mail, SubmitOptions, Wait, fast_reject, snapshot_decision};
 
 fn not_shown(failure: Failure) -> Vec<Appointment> {
@@ -129,7 +129,7 @@ impl Engine {
         command: Command,
         options: SubmitOptions,
     ) -> Result<Answer, Failure> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = Reply::new(self.bell.clone());
         self.post(Mail::Command {
             command: Box::new(command),
             options,

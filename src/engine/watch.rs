@@ -312,7 +312,9 @@ impl Engine {
         deadline: Option<Monotonic>,
     ) -> Result<Watch, Failure> {
         // Registered before anything is read, so that no later change is missed.
-        let subscription = self.subscriptions.register(filter, false)?;
+        let subscription = self
+            .subscriptions
+            .register(filter, false, self.bell.clone())?;
         let newest = self.revision();
         let position = if start == Revision(0) {
             newest
@@ -388,9 +390,11 @@ impl Engine {
     /// Registers a watch of changes that touch one of these calendars.
     pub fn touches(&self, calendars: Vec<CalendarId>) -> Result<CalendarWatch, Failure> {
         Ok(CalendarWatch {
-            subscription: self
-                .subscriptions
-                .register(CalendarFilter::Among(calendars), true)?,
+            subscription: self.subscriptions.register(
+                CalendarFilter::Among(calendars),
+                true,
+                self.bell.clone(),
+            )?,
         })
     }
 

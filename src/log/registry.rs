@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
+use crate::bell::{Bell, Lists};
 use crate::store::CalendarFilter;
 use bookd_core::ids::{CalendarId, Revision};
 
@@ -20,7 +21,9 @@ pub(crate) struct Subscriber {
     pub(super) is_timed: bool,
     /// The first change that passes the filter since the watcher looked last; 0 = none.
     pending: AtomicU64,
-    pub(super) woken: Notify,
+    woken: Notify,
+    /// The bell of the worker on which the watcher waits; none for a watcher on no worker.
+    bell: Option<Bell>,
     /// Since when the client has not asked for more, in milliseconds since the start of the
     /// subscriptions plus one; 0 = it is asking.
     pub(super) idle_since: AtomicU64,
@@ -29,27 +32,34 @@ pub(crate) struct Subscriber {
 }
 
 impl Subscriber {
-    pub(super) fn new(filter: CalendarFilter, is_timed: bool) -> Self {
+    pub(super) fn new(filter: CalendarFilter, is_timed: bool, bell: Option<Bell>) -> Self {
         Self {
             filter,
             is_timed,
             pending: AtomicU64::new(0),
             woken: Notify::new(),
+            bell,
             idle_since: AtomicU64::new(0),
             is_cut: AtomicBool::new(false),
         }
     }
 
-    /// Notes a change that passes the filter, and wakes the watcher if it is the first one.
-    pub(super) fn wake(&self, revision: Revision) {
+    /// Notes a change that passes the filter, and adds the watcher to those to be woken if it is
+    /// the first one.
+    pub(super) fn note(self: &Arc<Self>, revision: Revision, wakes: &mut Wakes) {
         // Only the first pending change counts; the watcher is awake already for any other.
         if self
             .pending
             .compare_exchange(0, revision.0, Ordering::SeqCst, Ordering::SeqCst)
             .is_ok()
         {
-            self.woken.notify_one();
+            self.add_to(wakes);
         }
+    }
+
+    /// Adds the watcher to those to be woken.
+    pub(super) fn add_to(self: &Arc<Self>, wakes: &mut Wakes) {
+        wakes.0.push(self.bell.as_ref(), Arc::clone(self));
     }
 
     /// Waits until a change that passes the filter may have been made.
@@ -68,6 +78,20 @@ impl Subscriber {
     /// Whether the watcher was evicted.
     pub(crate) fn is_cut(&self) -> bool {
         self.is_cut.load(Ordering::SeqCst)
+    }
+}
+
+/// The watchers that are to be woken, in a list for each worker. Dropping it wakes nobody.
+pub(super) struct Wakes(Lists<Arc<Subscriber>>);
+
+impl Wakes {
+    pub(super) fn new() -> Self {
+        Self(Lists::new(|watcher| watcher.woken.notify_one()))
+    }
+
+    /// Wakes the watchers of each worker by one wake-up of the worker.
+    pub(super) fn ring(self) {
+        self.0.ring();
     }
 }
 
@@ -103,9 +127,9 @@ impl Registry {
         number
     }
 
-    /// Wakes the watchers of these calendars, each with the first change that passes its filter.
-    /// `firsts` has for each calendar the first change that touches it.
-    pub(super) fn wake_matching(&self, firsts: &BTreeMap<&str, Revision>) {
+    /// Notes changes for the watchers of these calendars, for each the first change that passes its
+    /// filter. `firsts` has for each calendar the first change that touches it.
+    pub(super) fn note_matching(&self, firsts: &BTreeMap<&str, Revision>, wakes: &mut Wakes) {
         let mut named: Vec<(Revision, &str)> = firsts
             .iter()
             .map(|(calendar, first)| (*first, *calendar))
@@ -116,7 +140,7 @@ impl Registry {
                 .get(*calendar)
                 .into_iter()
                 .flat_map(HashMap::values)
-                .for_each(|it| it.wake(*first));
+                .for_each(|it| it.note(*first, wakes));
         }
         for subscriber in self.unnamed.values() {
             let first = match &subscriber.filter {
@@ -129,7 +153,7 @@ impl Registry {
                 _ => named.first().map(|(first, _)| *first),
             };
             if let Some(first) = first {
-                subscriber.wake(first);
+                subscriber.note(first, wakes);
             }
         }
     }

@@ -14,8 +14,9 @@ use tokio::sync::watch;
 use tokio::time::Instant as Monotonic;
 
 use super::WatchSettings;
-use super::registry::{Registry, Subscriber};
+use super::registry::{Registry, Subscriber, Wakes};
 use super::tail::{Tail, TailPage};
+use crate::bell::Bell;
 use crate::layout::Layout;
 use crate::store::{CalendarFilter, ChangePart};
 use bookd_core::change::Change;
@@ -256,6 +257,7 @@ impl Subscriptions {
                 .filter(|_| is_whole)
                 .map(|it| it.cloned().collect())
         };
+        let mut wakes = Wakes::new();
         let registry = lock(&self.registry);
         let mut end = newest.max(seen);
         match fresh {
@@ -267,13 +269,13 @@ impl Subscriptions {
                         firsts.entry(calendar).or_insert(committed.revision());
                     }
                 }
-                registry.wake_matching(&firsts);
+                registry.note_matching(&firsts, &mut wakes);
             }
             // Some changes are not in the tail: every watcher is woken.
             None if newest > seen => registry
                 .by_number
                 .values()
-                .for_each(|it| it.wake(seen.next())),
+                .for_each(|it| it.note(seen.next(), &mut wakes)),
             None => {}
         }
         if is_tick {
@@ -281,11 +283,13 @@ impl Subscriptions {
                 .by_number
                 .values()
                 .filter(|it| it.is_timed)
-                .for_each(|it| it.woken.notify_one());
+                .for_each(|it| it.add_to(&mut wakes));
         }
         // Stored under the lock of the registry: a watcher that registers later is woken for later
         // changes.
         self.seen.store(end.0, Ordering::SeqCst);
+        drop(registry);
+        wakes.ring();
     }
 
     /// Milliseconds since the start of the subscriptions, plus one, so that 0 can mean none.
@@ -301,6 +305,7 @@ impl Subscriptions {
         self: &Arc<Self>,
         filter: CalendarFilter,
         is_timed: bool,
+        bell: Option<Bell>,
     ) -> Result<Subscription, SubscriptionRefused> {
         let mut registry = lock(&self.registry);
         if self.is_closed() {
@@ -312,7 +317,7 @@ impl Subscriptions {
         if registry.by_number.len() >= self.settings.watches_max {
             return Err(SubscriptionRefused::TooMany(self.settings.watches_max));
         }
-        let subscriber = Arc::new(Subscriber::new(filter, is_timed));
+        let subscriber = Arc::new(Subscriber::new(filter, is_timed, bell));
         let number = registry.insert(Arc::clone(&subscriber));
         self.count.store(registry.by_number.len(), Ordering::SeqCst);
         Ok(Subscription {
@@ -347,12 +352,15 @@ impl Subscriptions {
 
     /// Ends every watch, and refuses new ones.
     pub(crate) fn close(&self) {
+        let mut wakes = Wakes::new();
         let registry = lock(&self.registry);
         self.is_closed.store(true, Ordering::SeqCst);
         registry
             .by_number
             .values()
-            .for_each(|it| it.woken.notify_one());
+            .for_each(|it| it.add_to(&mut wakes));
+        drop(registry);
+        wakes.ring();
     }
 
     /// Whether the server is stopping.
@@ -426,7 +434,7 @@ mod tests {
     async fn only_who_is_touched_is_woken_and_told_the_first_change_that_is_for_him() {
         let (subscriptions, publisher, waker) =
             Subscriptions::start(Revision(0), WatchSettings::default(), Layout::Inline);
-        let watch = |filter| subscriptions.register(filter, false).unwrap();
+        let watch = |filter| subscriptions.register(filter, false, None).unwrap();
         let of =
             |names: &[&str]| CalendarFilter::Among(names.iter().map(|name| id(name)).collect());
         let (ada, several) = (watch(of(&["ada"])), watch(of(&["nobody", "b/2", "ada"])));
@@ -447,7 +455,9 @@ mod tests {
         drop(publisher);
         waker.join().await;
         assert_eq!(
-            subscriptions.register(CalendarFilter::All, false).err(),
+            subscriptions
+                .register(CalendarFilter::All, false, None)
+                .err(),
             Some(SubscriptionRefused::Closed)
         );
     }
@@ -457,7 +467,7 @@ mod tests {
         let (subscriptions, publisher, waker) =
             Subscriptions::start(Revision(0), WatchSettings::default(), Layout::Inline);
         let watcher = subscriptions
-            .register(CalendarFilter::Among(vec![id("ada")]), false)
+            .register(CalendarFilter::Among(vec![id("ada")]), false, None)
             .unwrap();
         // Nothing is moved into the tail meanwhile, so that the first batch is dropped.
         publisher.publish(changes(1, std::iter::repeat_n("ada", 1)), Revision(1));

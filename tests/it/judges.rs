@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bookd::api::Routes;
 use bookd::api::stack::{self, GrpcStack};
 use bookd::clock::ManualClock;
 use bookd::proto::v1 as pb;
@@ -11,7 +12,6 @@ use bookd::store::memory::Memory;
 use bookd_core::time::Instant;
 use prost_reflect::{DynamicMessage, FieldDescriptor, MapKey, ReflectMessage, Value};
 use prost_types::{Duration, Timestamp};
-use tonic::service::Routes;
 
 use bookd_kit::calls::Call;
 use bookd_kit::fuzzed::{NOW, service_on};

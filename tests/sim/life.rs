@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use bookd::api::Routes;
 use bookd::api::context::Api;
 use bookd::api::stack;
 use bookd::clock::ManualClock;
@@ -21,7 +22,6 @@ use hyper_util::rt::TokioIo;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::server::{settings, zones};
@@ -104,7 +104,9 @@ impl Life {
                 ids: Arc::clone(&story.ids),
                 ..Api::new(engine.clone(), zones())
             };
-            let (routes, _health) = bookd::api::routes(&api).await.unwrap();
+            let (routes, _health) = bookd::api::routes(api).await.unwrap();
+            let (routes, delivering) = routes.on_worker();
+            tokio::spawn(delivering);
             Ok::<_, String>((engine, running, routes))
         })?;
         let channel = connect(&runtime, routes.clone());
@@ -205,15 +207,18 @@ impl Life {
     /// Stops the service in order, as SIGTERM does.
     pub fn stop(mut self) {
         self.stop_watching();
-        self.engine.take();
-        let routes = std::mem::take(&mut self.routes);
-        let channel =
-            std::mem::replace(&mut self.channel, connect(&self.runtime, Routes::default()));
-        drop((routes, channel));
-        let running = self.running.take().unwrap();
+        let Self {
+            runtime,
+            engine,
+            running,
+            routes,
+            channel,
+            ..
+        } = self;
+        drop((engine, routes, channel));
+        let running = running.unwrap();
         // Connections hold the engine for as long as they are served.
-        let stopped = self
-            .runtime
+        let stopped = runtime
             .block_on(async { timeout(Duration::from_secs(3_600), running.stopped()).await });
         assert!(stopped.is_ok(), "the service does not stop");
     }

@@ -74,8 +74,9 @@ pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
         ids: machine.ids(),
         ..Api::new(engine.clone(), zones())
     };
-    let (routes, _health) = bookd::api::routes(&api).await?;
-    drop(api);
+    // One worker, which has its answers from the writer by its bell.
+    let (routes, delivering) = bookd::api::routes(api).await?.0.on_worker();
+    tokio::spawn(delivering);
     let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
     let accepting = async {
         for number in 0.. {

@@ -66,20 +66,22 @@ enum Joinable {
 /// Serves the connections that `listener` accepts by the services that `service` makes.
 ///
 /// `service` is called once on every worker, with the number of the worker, inside the worker's
-/// runtime.
+/// runtime. It makes the service, and a future that runs on the worker beside the calls until the
+/// last of them has ended; `std::future::ready(())` where nothing has to run.
 ///
 /// # Errors
 ///
 /// A thread or a runtime cannot be made, or [`Workers::Here`] is used outside a runtime.
-pub fn start<F, S>(
+pub fn start<F, S, B>(
     listener: TcpListener,
     limits: ServerLimits,
     workers: Workers,
     service: F,
 ) -> io::Result<Running>
 where
-    F: Fn(usize) -> S + Send + Sync + 'static,
+    F: Fn(usize) -> (S, B) + Send + Sync + 'static,
     S: Calls,
+    B: Future<Output = ()> + Send + 'static,
 {
     listener.set_nonblocking(true)?;
     let local_address = listener.local_addr()?;

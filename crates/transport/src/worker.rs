@@ -1,9 +1,10 @@
 //! A worker: one thread that serves its share of the connections.
 //!
 //! A worker ends when its queue is closed and the last task that was spawned on it has ended, calls
-//! included.
+//! included. What its service needs to run beside the calls ends with it.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
 
@@ -24,10 +25,11 @@ pub(crate) struct Worker<F> {
     pub(crate) service: Arc<F>,
 }
 
-impl<F, S> Worker<F>
+impl<F, S, B> Worker<F>
 where
-    F: Fn(usize) -> S + Send + Sync + 'static,
+    F: Fn(usize) -> (S, B) + Send + Sync + 'static,
     S: Calls,
+    B: Future<Output = ()> + Send + 'static,
 {
     pub(crate) fn start_thread(self) -> io::Result<thread::JoinHandle<()>> {
         let runtime = runtime::Builder::new_current_thread()
@@ -50,7 +52,13 @@ where
             shared,
             service,
         } = self;
-        serve(&queue, service(number), shared).await;
+        let (service, beside) = service(number);
+        let mut serving = pin!(serve(&queue, service, shared));
+        tokio::select! {
+            biased;
+            () = beside => serving.await,
+            () = &mut serving => {}
+        }
     }
 }
 

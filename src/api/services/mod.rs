@@ -1,7 +1,9 @@
 //! The services of the contract: each method enters by `Call::enter`, is handled by one function,
 //! and leaves by `leave`.
 //!
-//! No other file implements a service, so that no method can skip the entry or the exit.
+//! A call finds its method by its path in one table, and no other file answers a method, so that
+//! none can skip the entry or the exit. The servers that tonic generates are not used: they box a
+//! call three times, and know no answer whose bytes are made already.
 
 pub mod availability;
 pub mod booking;
@@ -17,127 +19,227 @@ mod watch;
 pub mod watch_slots;
 mod zone_drift;
 
+use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 
+use bookd_transport::grpc::REQUEST_BYTES_MAX;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::Map;
+use prost::Message;
+use tonic::codegen::{Body, StdError};
+use tonic::server::{Grpc, ServerStreamingService, UnaryService};
 use tonic::{Request, Response, Status};
+use tonic_prost::ProstCodec;
 
-use crate::api::context::{Api, Call, leave};
-use crate::api::stream::{Messages, messages};
+use crate::api::context::{Answered, Api, Call, leave};
+use crate::api::stream::{Messages, Source, messages};
 use crate::proto::v1 as pb;
 
-/// All services of the contract.
-#[derive(Clone)]
-pub(crate) struct Services(pub(crate) Api);
+/// The answer to a call, as it begins.
+pub(super) type Answering =
+    Pin<Box<dyn Future<Output = Result<http::Response<tonic::body::Body>, Infallible>> + Send>>;
 
-/// The future of a method, as `tonic::async_trait` would write it; the attribute does not expand
-/// macros.
-type Answering<'call, T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send + 'call>>;
+/// A handler as tonic calls it: once for the message of a call.
+struct Method<H> {
+    name: &'static str,
+    handle: H,
+}
 
-/// Implements services by rows of `"Method" = module::handler(Request) -> Response;`. A row begins
-/// with `stream` if the method answers a stream, and then ends with the name that tonic has for the
-/// stream's type.
+impl<Q, A, H, F> UnaryService<Q> for Method<H>
+where
+    H: FnMut(Call<Q>) -> F,
+    F: Future<Output = Answered<A>>,
+{
+    type Response = A;
+    type Future = Map<F, fn(Answered<A>) -> Result<Response<A>, Status>>;
+
+    fn call(&mut self, request: Request<Q>) -> Self::Future {
+        (self.handle)(Call::enter(self.name, request)).map(leave)
+    }
+}
+
+impl<Q, S, H, F> ServerStreamingService<Q> for Method<H>
+where
+    S: Source,
+    H: FnMut(Call<Q>) -> F,
+    F: Future<Output = Answered<S>>,
+{
+    type Response = S::Message;
+    type ResponseStream = Messages<S::Message>;
+    type Future = Map<F, fn(Answered<S>) -> Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: Request<Q>) -> Self::Future {
+        (self.handle)(Call::enter(self.name, request)).map(leave_stream)
+    }
+}
+
+fn leave_stream<S: Source>(
+    answered: Answered<S>,
+) -> Result<Response<Messages<S::Message>>, Status> {
+    leave(answered.map(messages))
+}
+
+fn grpc<Q, A>() -> Grpc<ProstCodec<A, Q>>
+where
+    Q: Message + Default + Send + 'static,
+    A: Message + Send + 'static,
+{
+    Grpc::new(ProstCodec::default()).max_decoding_message_size(REQUEST_BYTES_MAX)
+}
+
+/// Answers a call of a method with one answer.
+fn unary<Q, A, F, B>(
+    name: &'static str,
+    handle: impl FnMut(Call<Q>) -> F + Send + 'static,
+    request: http::Request<B>,
+) -> Answering
+where
+    Q: Message + Default + Send + 'static,
+    A: Message + Send + 'static,
+    F: Future<Output = Answered<A>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
+{
+    Box::pin(async move { Ok(grpc().unary(Method { name, handle }, request).await) })
+}
+
+/// Answers a call of a method with a stream of answers.
+fn stream<Q, S, F, B>(
+    name: &'static str,
+    handle: impl FnMut(Call<Q>) -> F + Send + 'static,
+    request: http::Request<B>,
+) -> Answering
+where
+    Q: Message + Default + Send + 'static,
+    S: Source<Message: Message + Send>,
+    F: Future<Output = Answered<S>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
+{
+    let method = Method { name, handle };
+    Box::pin(async move { Ok(grpc().server_streaming(method, request).await) })
+}
+
+/// Writes the table of methods, with rows of `unary Name = module::handler(Request);`, or `stream`
+/// for a method that answers a stream.
 macro_rules! services {
-    ($($server:ident::$service:ident { $($method:tt)* })*) => {
-        $(impl pb::$server::$service for Services {
-            services! { @methods $($method)* }
-        })*
-    };
-    (@methods) => {};
-    (@methods
-        $name:literal = $module:ident::$handler:ident($request:ident) -> $response:ident;
-        $($rest:tt)*
-    ) => {
-        fn $handler<'api, 'call>(
-            &'api self,
-            request: Request<pb::$request>,
-        ) -> Answering<'call, Response<pb::$response>>
-        where
-            'api: 'call,
-            Self: 'call,
-        {
-            Box::pin(async move {
-                let call = Call::enter($name, request);
-                leave($module::$handler(&self.0, call).await)
-            })
-        }
-        services! { @methods $($rest)* }
-    };
-    (@methods
-        stream $name:literal = $module:ident::$handler:ident($request:ident) -> $response:ident
-            as $stream:ident;
-        $($rest:tt)*
-    ) => {
-        type $stream = Messages<pb::$response>;
+    ($($service:ident { $($kind:ident $name:ident = $module:ident::$handler:ident($request:ident);)* })*) => {
+        /// Every service of the contract, by its full name.
+        pub const SERVICES: &[&str] = &[$(concat!("bookd.v1.", stringify!($service))),*];
 
-        fn $handler<'api, 'call>(
-            &'api self,
-            request: Request<pb::$request>,
-        ) -> Answering<'call, Response<Self::$stream>>
+        /// Kind, service, name and request of each method.
+        #[cfg(test)]
+        const METHODS: &[(&str, &str, &str, &str)] = &[$($(
+            (stringify!($kind), stringify!($service), stringify!($name), stringify!($request)),
+        )*)*];
+
+        /// Answers a call; gives it back where the contract has no method of its path.
+        pub(super) fn answer<B>(
+            api: &Arc<Api>,
+            request: http::Request<B>,
+        ) -> Result<Answering, http::Request<B>>
         where
-            'api: 'call,
-            Self: 'call,
+            B: Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
         {
-            Box::pin(async move {
-                let call = Call::enter($name, request);
-                leave($module::$handler(&self.0, call).await.map(messages))
-            })
+            match request.uri().path() {
+                $($(
+                    concat!("/bookd.v1.", stringify!($service), "/", stringify!($name)) => {
+                        let api = Arc::clone(api);
+                        let handle = move |call: Call<pb::$request>| {
+                            let api = Arc::clone(&api);
+                            async move { $module::$handler(&api, call).await }
+                        };
+                        Ok($kind(stringify!($name), handle, request))
+                    }
+                )*)*
+                _ => Err(request),
+            }
         }
-        services! { @methods $($rest)* }
     };
 }
 
 services! {
-    calendar_service_server::CalendarService {
-        "CreateCalendar" = calendars::create_calendar(CreateCalendarRequest) -> CreateCalendarResponse;
-        "GetCalendar" = calendars::get_calendar(GetCalendarRequest) -> GetCalendarResponse;
-        "UpdateCalendar" = calendars::update_calendar(UpdateCalendarRequest) -> UpdateCalendarResponse;
-        "DeleteCalendar" = calendars::delete_calendar(DeleteCalendarRequest) -> DeleteCalendarResponse;
-        "ListCalendars" = calendars::list_calendars(ListCalendarsRequest) -> ListCalendarsResponse;
-        "PutAppointmentType" = calendars::put_appointment_type(PutAppointmentTypeRequest) -> PutAppointmentTypeResponse;
-        "GetAppointmentType" = calendars::get_appointment_type(GetAppointmentTypeRequest) -> GetAppointmentTypeResponse;
-        "DeleteAppointmentType" = calendars::delete_appointment_type(DeleteAppointmentTypeRequest) -> DeleteAppointmentTypeResponse;
-        "ListAppointmentTypes" = calendars::list_appointment_types(ListAppointmentTypesRequest) -> ListAppointmentTypesResponse;
+    CalendarService {
+        unary CreateCalendar = calendars::create_calendar(CreateCalendarRequest);
+        unary GetCalendar = calendars::get_calendar(GetCalendarRequest);
+        unary UpdateCalendar = calendars::update_calendar(UpdateCalendarRequest);
+        unary DeleteCalendar = calendars::delete_calendar(DeleteCalendarRequest);
+        unary ListCalendars = calendars::list_calendars(ListCalendarsRequest);
+        unary PutAppointmentType = calendars::put_appointment_type(PutAppointmentTypeRequest);
+        unary GetAppointmentType = calendars::get_appointment_type(GetAppointmentTypeRequest);
+        unary DeleteAppointmentType = calendars::delete_appointment_type(DeleteAppointmentTypeRequest);
+        unary ListAppointmentTypes = calendars::list_appointment_types(ListAppointmentTypesRequest);
     }
-    availability_service_server::AvailabilityService {
-        "SetAvailability" = availability::set_availability(SetAvailabilityRequest) -> SetAvailabilityResponse;
-        "GetAvailability" = availability::get_availability(GetAvailabilityRequest) -> GetAvailabilityResponse;
-        "PutOverrides" = availability::put_overrides(PutOverridesRequest) -> PutOverridesResponse;
-        "DeleteOverrides" = availability::delete_overrides(DeleteOverridesRequest) -> DeleteOverridesResponse;
-        "PutBusy" = availability::put_busy(PutBusyRequest) -> PutBusyResponse;
-        "ListBusy" = availability::list_busy(ListBusyRequest) -> ListBusyResponse;
+    AvailabilityService {
+        unary SetAvailability = availability::set_availability(SetAvailabilityRequest);
+        unary GetAvailability = availability::get_availability(GetAvailabilityRequest);
+        unary PutOverrides = availability::put_overrides(PutOverridesRequest);
+        unary DeleteOverrides = availability::delete_overrides(DeleteOverridesRequest);
+        unary PutBusy = availability::put_busy(PutBusyRequest);
+        unary ListBusy = availability::list_busy(ListBusyRequest);
     }
-    slots_service_server::SlotsService {
-        "ListSlots" = slots::list_slots(ListSlotsRequest) -> ListSlotsResponse;
-        "ExplainSlot" = slots::explain_slot(ExplainSlotRequest) -> ExplainSlotResponse;
-        "QueryFreeBusy" = free_busy::query_free_busy(QueryFreeBusyRequest) -> QueryFreeBusyResponse;
-        stream "WatchSlots" = watch_slots::watch_slots(WatchSlotsRequest) -> WatchSlotsResponse as WatchSlotsStream;
+    SlotsService {
+        unary ListSlots = slots::list_slots(ListSlotsRequest);
+        unary ExplainSlot = slots::explain_slot(ExplainSlotRequest);
+        unary QueryFreeBusy = free_busy::query_free_busy(QueryFreeBusyRequest);
+        stream WatchSlots = watch_slots::watch_slots(WatchSlotsRequest);
     }
-    booking_service_server::BookingService {
-        "BookAppointment" = booking::book_appointment(BookAppointmentRequest) -> BookAppointmentResponse;
-        "HoldAppointment" = booking::hold_appointment(HoldAppointmentRequest) -> HoldAppointmentResponse;
-        "ExtendHold" = booking::extend_hold(ExtendHoldRequest) -> ExtendHoldResponse;
-        "ReleaseHold" = booking::release_hold(ReleaseHoldRequest) -> ReleaseHoldResponse;
-        "ConfirmAppointment" = booking::confirm_appointment(ConfirmAppointmentRequest) -> ConfirmAppointmentResponse;
-        "ApproveAppointment" = booking::approve_appointment(ApproveAppointmentRequest) -> ApproveAppointmentResponse;
-        "DeclineAppointment" = booking::decline_appointment(DeclineAppointmentRequest) -> DeclineAppointmentResponse;
-        "RescheduleAppointment" = booking::reschedule_appointment(RescheduleAppointmentRequest) -> RescheduleAppointmentResponse;
-        "CancelAppointment" = booking::cancel_appointment(CancelAppointmentRequest) -> CancelAppointmentResponse;
-        "UpdateAppointment" = booking::update_appointment(UpdateAppointmentRequest) -> UpdateAppointmentResponse;
-        "MarkNoShow" = booking::mark_no_show(MarkNoShowRequest) -> MarkNoShowResponse;
-        "CompleteAppointment" = booking::complete_appointment(CompleteAppointmentRequest) -> CompleteAppointmentResponse;
-        "BookSeries" = series::book_series(BookSeriesRequest) -> BookSeriesResponse;
-        "CancelSeries" = series::cancel_series(CancelSeriesRequest) -> CancelSeriesResponse;
-        "BatchBook" = booking::batch_book(BatchBookRequest) -> BatchBookResponse;
-        "RedactInvitee" = booking::redact_invitee(RedactInviteeRequest) -> RedactInviteeResponse;
+    BookingService {
+        unary BookAppointment = booking::book_appointment(BookAppointmentRequest);
+        unary HoldAppointment = booking::hold_appointment(HoldAppointmentRequest);
+        unary ExtendHold = booking::extend_hold(ExtendHoldRequest);
+        unary ReleaseHold = booking::release_hold(ReleaseHoldRequest);
+        unary ConfirmAppointment = booking::confirm_appointment(ConfirmAppointmentRequest);
+        unary ApproveAppointment = booking::approve_appointment(ApproveAppointmentRequest);
+        unary DeclineAppointment = booking::decline_appointment(DeclineAppointmentRequest);
+        unary RescheduleAppointment = booking::reschedule_appointment(RescheduleAppointmentRequest);
+        unary CancelAppointment = booking::cancel_appointment(CancelAppointmentRequest);
+        unary UpdateAppointment = booking::update_appointment(UpdateAppointmentRequest);
+        unary MarkNoShow = booking::mark_no_show(MarkNoShowRequest);
+        unary CompleteAppointment = booking::complete_appointment(CompleteAppointmentRequest);
+        unary BookSeries = series::book_series(BookSeriesRequest);
+        unary CancelSeries = series::cancel_series(CancelSeriesRequest);
+        unary BatchBook = booking::batch_book(BatchBookRequest);
+        unary RedactInvitee = booking::redact_invitee(RedactInviteeRequest);
     }
-    list_service_server::ListService {
-        "GetAppointment" = lists::get_appointment(GetAppointmentRequest) -> GetAppointmentResponse;
-        "ListAppointments" = lists::list_appointments(ListAppointmentsRequest) -> ListAppointmentsResponse;
-        "ListChanges" = lists::list_changes(ListChangesRequest) -> ListChangesResponse;
-        "ListZoneDrift" = zone_drift::list_zone_drift(ListZoneDriftRequest) -> ListZoneDriftResponse;
-        stream "WatchAppointments" = watch::watch_appointments(WatchAppointmentsRequest) -> WatchAppointmentsResponse as WatchAppointmentsStream;
+    ListService {
+        unary GetAppointment = lists::get_appointment(GetAppointmentRequest);
+        unary ListAppointments = lists::list_appointments(ListAppointmentsRequest);
+        unary ListChanges = lists::list_changes(ListChangesRequest);
+        unary ListZoneDrift = zone_drift::list_zone_drift(ListZoneDriftRequest);
+        stream WatchAppointments = watch::watch_appointments(WatchAppointmentsRequest);
     }
-    server_info_service_server::ServerInfoService {
-        "GetServerInfo" = server_info::get_server_info(GetServerInfoRequest) -> GetServerInfoResponse;
+    ServerInfoService {
+        unary GetServerInfo = server_info::get_server_info(GetServerInfoRequest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+    use crate::proto::FILE_DESCRIPTOR_SET;
+
+    #[test]
+    fn the_table_has_every_method_of_the_contract_with_its_request_and_kind() {
+        let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET)
+            .expect("the descriptors were made by this build");
+        let services = files.file.iter().flat_map(|it| &it.service);
+        let methods = services.flat_map(|service| {
+            service.method.iter().map(|method| {
+                let kind = if method.server_streaming() {
+                    "stream"
+                } else {
+                    "unary"
+                };
+                let request = method.input_type().trim_start_matches(".bookd.v1.");
+                (kind, service.name(), method.name(), request)
+            })
+        });
+        let table: BTreeSet<_> = METHODS.iter().copied().collect();
+        assert_eq!(table, methods.collect());
     }
 }

@@ -272,7 +272,7 @@ async fn expired_holds_are_recorded_once_and_their_time_is_free_at_that_very_sec
 async fn health_tells_of_each_service() {
     let bookd = Bookd::start().await;
     let mut health = HealthClient::new(bookd.channel.clone());
-    for service in bookd::api::SERVICES.into_iter().chain([""]) {
+    for service in bookd::api::SERVICES.iter().copied().chain([""]) {
         let answer = health
             .check(HealthCheckRequest {
                 service: service.to_owned(),

@@ -188,7 +188,8 @@ pub(crate) fn serve(admission: AdmissionLimits, limits: ServerLimits) -> Running
         .add_service(health)
         .add_service(reflection.build_v1().unwrap());
     let stack = stack::around(routes.routes(), Arc::new(Admission::new(admission)), false);
-    bookd_transport::start(listener, limits, Workers::Here, move |_| stack.clone()).unwrap()
+    let service = move |_| (stack.clone(), std::future::ready(()));
+    bookd_transport::start(listener, limits, Workers::Here, service).unwrap()
 }
 
 async fn channel(running: &Running) -> Channel {

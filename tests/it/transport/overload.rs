@@ -344,11 +344,7 @@ async fn given_up_count_until_they_are_decided(
         calls_max,
         ..AdmissionLimits::default()
     }));
-    let mut stack = stack::around(
-        bookd::api::services(&api).routes(),
-        Arc::clone(&admission),
-        false,
-    );
+    let mut stack = stack::around(bookd::api::services(api), Arc::clone(&admission), false);
     let share = ConnectionShare::default();
     // No other task runs until this one waits, so that the writer decides nothing.
     let mut is_let_in_and_given_up = |number: usize| {

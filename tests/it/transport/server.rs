@@ -84,7 +84,10 @@ impl Health for Gate {
 pub fn start_on(workers: Workers, limits: ServerLimits, gate: &Gate) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let gate = gate.clone();
-    let service = move |_worker| stack::alone(Routes::new(HealthServer::new(gate.clone())));
+    let service = move |_worker| {
+        let routes = Routes::new(HealthServer::new(gate.clone()));
+        (stack::alone(routes), std::future::ready(()))
+    };
     bookd_transport::start(listener, limits, workers, service).unwrap()
 }
 
@@ -380,10 +383,15 @@ async fn a_stream_above_the_limit_is_refused() {
 }
 
 #[test]
-fn a_lane_here_needs_a_runtime() {
+fn a_worker_here_needs_a_runtime() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (_, health) = tonic_health::server::health_reporter();
-    let service = move |_worker| stack::alone(Routes::new(health.clone()));
+    let service = move |_worker| {
+        (
+            stack::alone(Routes::new(health.clone())),
+            std::future::ready(()),
+        )
+    };
     let error = bookd_transport::start(listener, ServerLimits::default(), Workers::Here, service)
         .unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::Other);
@@ -439,12 +447,13 @@ async fn connections_are_accepted_and_served_by_the_others_while_a_worker_is_stu
                     Arc::clone(&entered),
                     Arc::clone(&release),
                 );
-                stack::alone(Routes::new(HealthServer::new(Blocking {
+                let routes = Routes::new(HealthServer::new(Blocking {
                     worker,
                     called,
                     entered,
                     release,
-                })))
+                }));
+                (stack::alone(routes), std::future::ready(()))
             }
         };
         let limits = ServerLimits {

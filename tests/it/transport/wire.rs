@@ -101,7 +101,7 @@ async fn served() -> (Running, Channel) {
         listener,
         ServerLimits::default(),
         Workers::Here,
-        |_worker| wired(),
+        |_worker| (wired(), std::future::ready(())),
     )
     .unwrap();
     let channel = Endpoint::from_shared(format!("http://{}", running.local_addr()))

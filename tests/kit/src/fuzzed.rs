@@ -8,6 +8,7 @@ use std::io::Write;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bookd::api::Routes;
 use bookd::api::context::Api;
 use bookd::api::stack;
 use bookd::cli::exit::Exit;
@@ -28,7 +29,6 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
-use tonic::service::Routes;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use tower::ServiceExt;
@@ -79,7 +79,7 @@ pub async fn service_on(store: Memory, clock: Arc<ManualClock>) -> (Engine, Rout
     };
     let (engine, _running) = Engine::start(Box::new(store), clock, settings).unwrap();
     // Without reflection, which reads all descriptors anew for each input.
-    let routes = bookd::api::services(&Api::new(engine.clone(), zones())).routes();
+    let routes = bookd::api::services(Api::new(engine.clone(), zones()));
     (engine, routes)
 }
 

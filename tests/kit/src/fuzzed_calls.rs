@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bookd::api::Routes;
 use bookd::api::stack::{self, GrpcStack};
 use bookd::clock::{Clock, ManualClock};
 use bookd::engine::{CLOCK_STEADY, Engine, REQUEST_MEMORY};
@@ -10,7 +11,6 @@ use bookd::store::memory::Memory;
 use bookd::store::{CalendarFilter, Store, ZoneLookup};
 use bookd_core::log::LogPosition;
 use bookd_core::time::Instant;
-use tonic::service::Routes;
 
 use super::caller::{CALENDARS, Caller, TYPES};
 use super::calls::Outcome;

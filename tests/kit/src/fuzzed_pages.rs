@@ -1,6 +1,7 @@
 //! The fuzz target whose bytes are page tokens: each is answered with a page of the list, or
 //! refused as a wrong token.
 
+use bookd::api::Routes;
 use bookd::api::stack::GrpcStack;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
@@ -9,7 +10,6 @@ use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
 use prost_types::Timestamp;
 use tokio::runtime::Runtime;
-use tonic::service::Routes;
 use tonic::{Code, Status};
 
 use super::caller::CALENDARS;
