@@ -5,6 +5,7 @@
 
 pub mod context;
 pub mod convert;
+mod encoded;
 mod routes;
 pub mod services;
 pub mod stack;

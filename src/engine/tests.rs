@@ -173,7 +173,10 @@ async fn whatever_waits_for_a_writer_that_is_gone_is_told_so_at_once() {
                 .watch(CalendarFilter::All, Revision(0), None)
                 .await
                 .unwrap();
-            assert_eq!(watch.next().await, Ok(Watched::Progress(Revision(1))));
+            assert!(matches!(
+                watch.next().await,
+                Ok(Watched::Progress(Revision(1)))
+            ));
             let mut touches = engine.touches(vec![id("ada")]).unwrap();
             match end {
                 End::Unknown => store.lose_next_commit(StoreError::Io("gone".to_owned())),
@@ -204,10 +207,10 @@ async fn whatever_waits_for_a_writer_that_is_gone_is_told_so_at_once() {
                     oldest: Revision(1)
                 }
             );
-            assert_eq!(
+            assert!(matches!(
                 at_once("a watch", end, watch.next()).await,
                 Ok(Watched::Progress(Revision(1)))
-            );
+            ));
             let gone = Some(Failure::ShuttingDown);
             assert_eq!(at_once("a watch", end, watch.next()).await.err(), gone);
             let never = Deadline::now() + 2 * AT_ONCE;

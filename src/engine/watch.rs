@@ -12,9 +12,10 @@ use std::sync::Arc;
 use tokio::time::Instant as Monotonic;
 
 use super::{Engine, Failure, READERS_MAX, WAIT_MAX};
-use crate::log::WatchSettings;
+use crate::log::committed::TailChange;
 use crate::log::registry::Subscriber;
 use crate::log::subscriptions::{Subscription, SubscriptionRefused};
+use crate::log::{WatchSettings, WholeChange};
 use crate::store::{CalendarFilter, ChangePage, ChangePart};
 use bookd_core::ids::{CalendarId, Revision};
 use bookd_core::log::LogPosition;
@@ -32,8 +33,9 @@ impl From<SubscriptionRefused> for Failure {
 }
 
 /// An item of a watch.
-#[derive(Clone, PartialEq, Debug)]
 pub enum Watched {
+    /// A change of which all events passed the filter, from memory.
+    Whole(WholeChange),
     /// A change of which an event passed the filter, or a part of a large one.
     Change {
         /// The events that passed.
@@ -43,6 +45,12 @@ pub enum Watched {
     },
     /// Every change up to this revision was delivered, or did not pass.
     Progress(Revision),
+}
+
+/// A change that was read and not delivered yet.
+enum Queued {
+    Whole(WholeChange),
+    Part(ChangePart),
 }
 
 /// A watch of the change log.
@@ -56,7 +64,7 @@ pub struct Watch {
     /// The number of delivered parts of the change that `delivered_to` is within.
     parts_delivered: u32,
     /// The next items, the position after them, and the revision at which they were read.
-    queue: VecDeque<ChangePart>,
+    queue: VecDeque<Queued>,
     queue_end: LogPosition,
     read_at: Revision,
     /// The revision up to which it reads on before it waits.
@@ -132,7 +140,15 @@ impl Watch {
         }
     }
 
-    fn deliver(&mut self, change: ChangePart) -> Watched {
+    fn deliver(&mut self, change: Queued) -> Watched {
+        let change = match change {
+            Queued::Whole(whole) => {
+                self.position = whole.revision();
+                self.delivered_to = LogPosition::after(self.position);
+                return Watched::Whole(whole);
+            }
+            Queued::Part(change) => change,
+        };
         let part = self.parts_delivered + 1;
         self.delivered_to = change.next;
         if change.is_last() {
@@ -159,13 +175,14 @@ impl Watch {
     /// Brings the personal data of a queued item up to date, which may have been removed while the
     /// item waited. Where that is not possible, clears the queue to be read again, and returns
     /// false.
-    fn is_up_to_date(&mut self, change: &mut ChangePart) -> bool {
+    fn is_up_to_date(&mut self, change: &mut Queued) -> bool {
         let newest = self.engine.revision();
+        let subscriptions = &self.subscription.subscriptions;
         let is_known = self.is_fresh
-            || self
-                .subscription
-                .subscriptions
-                .refresh(change, self.read_at, newest);
+            || match change {
+                Queued::Whole(whole) => subscriptions.is_current(whole, self.read_at, newest),
+                Queued::Part(part) => subscriptions.refresh(part, self.read_at, newest),
+            };
         if !is_known {
             self.queue.clear();
             self.queue_end = self.delivered_to;
@@ -216,11 +233,13 @@ impl Watch {
             subscriptions.page(self.position, newest, &subscriber.filter)
         };
         if let Some(page) = of_tail {
-            self.queue.extend(
-                page.changes
-                    .iter()
-                    .map(|found| found.to_part(&subscriber.filter)),
-            );
+            self.queue
+                .extend(page.changes.into_iter().map(|found| match found {
+                    TailChange::Whole(whole) => Queued::Whole(whole),
+                    TailChange::InPart(committed, latest) => {
+                        Queued::Part(committed.to_part(&subscriber.filter, &latest))
+                    }
+                }));
             self.queue_end = page.next;
             // A long stretch in which nothing passes must yield to the other tasks of this worker.
             tokio::task::yield_now().await;
@@ -231,7 +250,8 @@ impl Watch {
             .read_log_page(from, Arc::clone(subscriber), None)
             .await
             .map_err(busy)?;
-        self.queue.extend(page.changes);
+        self.queue
+            .extend(page.changes.into_iter().map(Queued::Part));
         self.queue_end = page.next;
         Ok(())
     }
@@ -333,7 +353,7 @@ impl Engine {
             let page = self
                 .read_log_page(delivered_to, Arc::clone(&subscription.subscriber), deadline)
                 .await?;
-            queue.extend(page.changes);
+            queue.extend(page.changes.into_iter().map(Queued::Part));
             queue_end = page.next;
         }
         let progress_due = Monotonic::now() + self.subscriptions.settings.progress;

@@ -1,6 +1,7 @@
 //! The readers' side of the change log: the log tail in memory, the subscriptions of watchers, and
 //! the retention of old changes.
 
+pub(crate) mod committed;
 pub(crate) mod registry;
 pub mod retention;
 pub(crate) mod subscriptions;
@@ -9,6 +10,7 @@ pub(crate) mod tail;
 use std::time::Duration;
 
 use crate::store::log_reader::PART_EVENTS_MAX;
+pub use committed::WholeChange;
 use tail::TAIL_CHANGES_MAX;
 
 /// The interval of progress marks, which tell a watcher that it has missed nothing.

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant as Monotonic;
 
 use super::WatchSettings;
+use super::committed::WholeChange;
 use super::registry::{Registry, Subscriber, Wakes};
 use super::tail::{Tail, TailPage};
 use crate::bell::Bell;
@@ -240,6 +241,19 @@ impl Subscriptions {
         newest: Revision,
     ) -> bool {
         newest <= read_at || self.tail().refresh(part, read_at, newest)
+    }
+
+    /// Whether a change that was taken at `read_at` still shows persons as they are at `newest`.
+    pub(crate) fn is_current(
+        &self,
+        change: &WholeChange,
+        read_at: Revision,
+        newest: Revision,
+    ) -> bool {
+        newest <= read_at || {
+            let tail = self.tail();
+            tail.end().is_some_and(|end| end >= newest) && change.is_current()
+        }
     }
 
     /// The revision up to which watchers have been woken.

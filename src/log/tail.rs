@@ -4,15 +4,17 @@
 //! store, without gap or repeat. A change that is delivered in parts is never in the tail: only the
 //! store reads a change part by part.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::store::log_reader::{PAGE_CHANGES_MAX, PAGE_EVENTS_MAX, PART_BYTES_MAX, message_bytes};
+use super::committed::{Committed, TailChange};
+use crate::store::log_reader::{PAGE_CHANGES_MAX, PAGE_EVENTS_MAX, PART_BYTES_MAX};
 use crate::store::{CalendarFilter, ChangePart};
-use bookd_core::appointment::{Appointment, Place};
-use bookd_core::change::{Change, Event};
+use bookd_core::appointment::Appointment;
+use bookd_core::change::Change;
 use bookd_core::ids::{AppointmentId, Revision};
-use bookd_core::log::{LogEntry, LogEvent, LogPosition, Touched, What};
+use bookd_core::log::LogPosition;
 
 /// The largest number of changes in the tail: some seconds of a busy server.
 pub(crate) const TAIL_CHANGES_MAX: usize = 8_192;
@@ -20,118 +22,18 @@ pub(crate) const TAIL_CHANGES_MAX: usize = 8_192;
 const TAIL_EVENTS_MAX: usize = 16_384;
 /// The largest size of the tail in bytes, by estimate.
 const TAIL_BYTES_MAX: usize = 32 * 1_024 * 1_024;
-/// The size of an event in bytes without its texts, places and calendars, by estimate.
-const EVENT_BYTES: usize = 1_024;
-
-/// The size in bytes of an event's places, in both images of the log and in the appointment, and of
-/// its calendars.
-fn places_bytes(event: &LogEvent, appointment: Option<&Appointment>) -> usize {
-    let of_log = match &event.what {
-        What::Appointment(it) => {
-            it.after.places.len() + it.before.as_ref().map_or(0, |before| before.places.len())
-        }
-        What::Calendar(_) => 0,
-    };
-    let places = of_log + appointment.map_or(0, |it| it.places.len());
-    places * size_of::<Place>() + event.calendars.len() * size_of::<Touched>()
-}
-
-/// A committed change with the appointments of its events.
-pub(crate) struct Committed {
-    entry: LogEntry,
-    /// For each event its appointment as of the change.
-    appointments: Vec<Option<Arc<Appointment>>>,
-    bytes: usize,
-    /// The size in bytes of a message with the whole change, by estimate.
-    message_bytes: usize,
-}
-
-impl Committed {
-    fn new(change: &Change) -> Self {
-        let appointment = |event: &Event| match event {
-            Event::Appointment { after, .. } => Some(Arc::clone(after)),
-            _ => None,
-        };
-        let appointments: Vec<_> = change.events.iter().map(appointment).collect();
-        let texts: usize = appointments
-            .iter()
-            .flatten()
-            .map(|it| it.person.text_bytes())
-            .sum();
-        let entry = LogEntry::of(change);
-        let events = || entry.events.iter().zip(&appointments);
-        let places: usize = events()
-            .map(|(event, it)| places_bytes(event, it.as_deref()))
-            .sum();
-        let message_bytes = events()
-            .map(|(event, it)| message_bytes(event, it.as_deref()))
-            .sum();
-        Self {
-            entry,
-            bytes: appointments.len() * EVENT_BYTES + texts + places,
-            message_bytes,
-            appointments,
-        }
-    }
-
-    pub(crate) fn revision(&self) -> Revision {
-        self.entry.revision
-    }
-
-    /// The calendars that the change touches; one may come several times.
-    pub(crate) fn calendars(&self) -> impl Iterator<Item = &str> {
-        self.entry
-            .touched()
-            .map(|touched| touched.calendar.as_str())
-    }
-}
-
-/// A change that passes a filter, with the appointments of its events as they are now.
-pub(crate) struct TailChange {
-    committed: Arc<Committed>,
-    latest: Vec<Option<Arc<Appointment>>>,
-}
-
-impl TailChange {
-    /// The change as a watcher receives it: the events that pass, with appointments as of the
-    /// change but for the personal data, which is as of now.
-    pub(crate) fn to_part(&self, filter: &CalendarFilter) -> ChangePart {
-        let Committed {
-            entry,
-            appointments,
-            ..
-        } = &*self.committed;
-        let passing = || {
-            entry
-                .events
-                .iter()
-                .enumerate()
-                .filter(|(_, event)| filter.passes(event))
-        };
-        let appointment = |(index, _): (usize, _)| {
-            Some(
-                appointments[index]
-                    .as_ref()?
-                    .with_person(self.latest[index].as_ref()?.person.clone()),
-            )
-        };
-        let events = passing().map(|(_, event)| event.clone()).collect();
-        ChangePart {
-            appointments: passing().map(appointment).collect(),
-            next: LogPosition::after(entry.revision),
-            entry: LogEntry {
-                events,
-                caller: entry.caller.clone(),
-                ..*entry
-            },
-        }
-    }
-}
-
 /// A page of the tail, and the position after it.
 pub(crate) struct TailPage {
     pub(crate) changes: Vec<TailChange>,
     pub(crate) next: LogPosition,
+}
+
+/// An appointment of the tail.
+struct Latest {
+    /// As of the last change of it.
+    appointment: Arc<Appointment>,
+    /// The changes of it in the tail, in order.
+    revisions: VecDeque<Revision>,
 }
 
 /// The last committed changes.
@@ -141,8 +43,8 @@ pub(crate) struct Tail {
     /// A change with more events is delivered in parts, and left to the store.
     part_events_max: usize,
     changes: VecDeque<Arc<Committed>>,
-    /// Every appointment of these changes as of the last of them.
-    latest: HashMap<AppointmentId, Arc<Appointment>>,
+    /// Every appointment of these changes.
+    latest: HashMap<AppointmentId, Latest>,
     events: usize,
     bytes: usize,
 }
@@ -162,6 +64,7 @@ impl Tail {
 
     /// Drops all changes, so that the next one begins the tail anew.
     fn clear(&mut self) {
+        self.changes.iter().for_each(|it| it.outdate());
         *self = Self::new(self.changes_max, self.part_events_max);
     }
 
@@ -180,18 +83,38 @@ impl Tail {
             };
             self.events += committed.appointments.len();
             self.bytes += committed.bytes;
-            self.latest.extend(
-                committed
-                    .appointments
-                    .iter()
-                    .flatten()
-                    .map(|it| (it.id, Arc::clone(it))),
-            );
+            for appointment in committed.appointments.iter().flatten() {
+                self.note(appointment, change.revision);
+            }
             self.changes.push_back(Arc::new(committed));
             while self.is_over_limits() {
                 self.drop_first();
             }
         }
+    }
+
+    /// Notes an appointment as of the change at `revision`. Earlier changes show its person as it is
+    /// now, so that their messages are out of date if the person is another.
+    fn note(&mut self, appointment: &Arc<Appointment>, revision: Revision) {
+        let Some(latest) = self.latest.get_mut(&appointment.id) else {
+            let latest = Latest {
+                appointment: Arc::clone(appointment),
+                revisions: [revision].into(),
+            };
+            self.latest.insert(appointment.id, latest);
+            return;
+        };
+        if latest.appointment.person != appointment.person {
+            let first = self.changes.front().map_or(revision, |it| it.revision());
+            for earlier in &latest.revisions {
+                let index = usize::try_from(earlier.0 - first.0).unwrap_or(usize::MAX);
+                if let Some(change) = self.changes.get(index) {
+                    change.outdate();
+                }
+            }
+        }
+        latest.appointment = Arc::clone(appointment);
+        latest.revisions.push_back(revision);
     }
 
     fn is_over_limits(&self) -> bool {
@@ -206,13 +129,13 @@ impl Tail {
         };
         self.events -= first.appointments.len();
         self.bytes -= first.bytes;
+        first.outdate();
         for appointment in first.appointments.iter().flatten() {
-            if self
-                .latest
-                .get(&appointment.id)
-                .is_some_and(|latest| Arc::ptr_eq(latest, appointment))
-            {
-                self.latest.remove(&appointment.id);
+            if let Entry::Occupied(mut latest) = self.latest.entry(appointment.id) {
+                latest.get_mut().revisions.pop_front();
+                if latest.get().revisions.is_empty() {
+                    latest.remove();
+                }
             }
         }
     }
@@ -252,21 +175,21 @@ impl Tail {
         for committed in self.after(after)?.take(PAGE_CHANGES_MAX) {
             let revision = committed.revision();
             page.next = LogPosition::after(revision);
-            if committed
-                .entry
-                .events
-                .iter()
-                .any(|event| filter.passes(event))
-            {
-                events += committed.appointments.len();
+            let latest = || {
                 let latest = |appointment: &Option<Arc<Appointment>>| {
-                    let id = appointment.as_ref()?.id;
-                    self.latest.get(&id).cloned()
+                    let latest = self.latest.get(&appointment.as_ref()?.id);
+                    latest.map(|it| Arc::clone(&it.appointment))
                 };
-                let latest = committed.appointments.iter().map(latest).collect();
-                page.changes.push(TailChange {
-                    committed: Arc::clone(committed),
-                    latest,
+                committed.appointments.iter().map(latest).collect()
+            };
+            let all = &committed.entry.events;
+            let passing = all.iter().filter(|event| filter.passes(event)).count();
+            if passing > 0 {
+                events += all.len();
+                page.changes.push(if passing == all.len() {
+                    TailChange::Whole(committed.take_whole(latest))
+                } else {
+                    TailChange::InPart(Arc::clone(committed), latest())
                 });
             }
             if events >= PAGE_EVENTS_MAX {
@@ -287,7 +210,7 @@ impl Tail {
         let is_known = self.end().is_some_and(|end| end >= newest) && self.after(read_at).is_some();
         for then in part.appointments.iter_mut().flatten().filter(|_| is_known) {
             if let Some(latest) = self.latest.get(&then.id) {
-                then.person = latest.person.clone();
+                then.person = latest.appointment.person.clone();
             }
         }
         is_known
@@ -299,8 +222,10 @@ impl Tail {
 mod tests {
     use super::*;
     use crate::store::log_reader::PART_EVENTS_MAX;
-    use bookd_core::change::{AppointmentEvent, Cause};
+    use bookd_core::appointment::Place;
+    use bookd_core::change::{AppointmentEvent, Cause, Event};
     use bookd_core::ids::{CalendarId, Caller};
+    use bookd_core::log::Touched;
     use bookd_core::time::Instant;
 
     fn change(revision: u64, calendar: &str) -> Change {
@@ -333,7 +258,10 @@ mod tests {
         Some((
             page.changes
                 .iter()
-                .map(|it| it.to_part(filter).entry.revision.0)
+                .map(|it| match it {
+                    TailChange::Whole(whole) => whole.revision().0,
+                    TailChange::InPart(committed, _) => committed.revision().0,
+                })
                 .collect(),
             page.next.revision.0 - 1,
         ))

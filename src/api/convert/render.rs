@@ -3,6 +3,8 @@
 //! Every match is exhaustive, so that a new variant or field of the core does not compile without
 //! its message.
 
+use std::fmt::Write;
+
 use prost_types::{Duration, Timestamp};
 
 use crate::proto::v1 as pb;
@@ -390,20 +392,31 @@ pub(crate) fn slot(
     calendars: Vec<String>,
     zone: Option<&Zone>,
 ) -> pb::Slot {
-    // Some zones had offsets with seconds in the past; local times are shown to the minute.
-    let shown = |instant: Instant| {
-        zone.map(|zone| {
-            let wall = zone.wall(instant);
-            wall.plus(-wall.clock().rem_euclid(MINUTE)).to_string()
-        })
-    };
-    pb::Slot {
-        start_time: Some(timestamp(interval.start)),
-        end_time: Some(timestamp(interval.end)),
-        seats_remaining: number(seats),
+    let mut slot = pb::Slot {
         calendar_ids: calendars,
-        local_start: shown(interval.start).unwrap_or_default(),
-        local_end: shown(interval.end).unwrap_or_default(),
+        ..pb::Slot::default()
+    };
+    set_slot(&mut slot, interval, seats, zone);
+    slot
+}
+
+/// Writes time and seats into a slot, whose texts are used again.
+pub(crate) fn set_slot(slot: &mut pb::Slot, interval: Interval, seats: u32, zone: Option<&Zone>) {
+    slot.start_time = Some(timestamp(interval.start));
+    slot.end_time = Some(timestamp(interval.end));
+    slot.seats_remaining = number(seats);
+    let texts = [
+        (&mut slot.local_start, interval.start),
+        (&mut slot.local_end, interval.end),
+    ];
+    for (text, instant) in texts {
+        text.clear();
+        if let Some(zone) = zone {
+            // Some zones had offsets with seconds in the past; local times are shown to the minute.
+            let wall = zone.wall(instant);
+            let wall = wall.plus(-wall.clock().rem_euclid(MINUTE));
+            write!(text, "{wall}").expect("a text takes what is written");
+        }
     }
 }
 

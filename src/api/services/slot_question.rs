@@ -79,59 +79,67 @@ impl Asked {
         )
     }
 
-    /// The first `limit` slots of a range, and the start of the next one.
-    pub(crate) fn list(
+    /// Offers the first `limit` slots of a range, all in one message that is used again. Returns how
+    /// many there were, and the start of the next one.
+    fn offer(
         &self,
         range: Interval,
         limit: usize,
         shown: Option<&Zone>,
-    ) -> (Vec<pb::Slot>, Option<Instant>) {
+        offer: &mut impl FnMut(&pb::Slot),
+    ) -> (usize, Option<Instant>) {
         let searches = self.searches(range);
-        let mut slots = Vec::new();
-        let mut next = None;
+        let (mut count, mut next) = (0, None);
+        let mut offered = pb::Slot::default();
         multi_calendar::visit(
             &searches,
             self.assignment,
             &mut |SharedSlot { slot, calendars }| {
-                if slots.len() == limit {
+                if count == limit {
                     next = Some(slot.start);
                     return ControlFlow::Break(());
                 }
+                count += 1;
                 let ids = calendars
                     .iter()
-                    .map(|index| searches[index].calendar.id.as_str().to_owned())
-                    .collect();
-                slots.push(render::slot(
-                    slot.interval(),
-                    slot.seats_remaining,
-                    ids,
-                    shown,
-                ));
+                    .map(|index| searches[index].calendar.id.as_str());
+                write_texts(&mut offered.calendar_ids, ids);
+                render::set_slot(&mut offered, slot.interval(), slot.seats_remaining, shown);
+                offer(&offered);
                 ControlFlow::Continue(())
             },
         );
-        (slots, next)
+        (count, next)
     }
 
-    /// The slots of several ranges as one list, from the instant `from` on.
-    pub(crate) fn list_all(
+    /// The first slot of a range.
+    pub(crate) fn first(&self, range: Interval, shown: Option<&Zone>) -> Option<pb::Slot> {
+        let mut first = None;
+        self.offer(range, 1, shown, &mut |slot| first = Some(slot.clone()));
+        first
+    }
+
+    /// Offers the slots of several ranges as one list, from the instant `from` on, at most `limit`.
+    /// Returns the start of the next one.
+    pub(crate) fn offer_all(
         &self,
         ranges: &[Interval],
         from: Option<Instant>,
         limit: usize,
         shown: Option<&Zone>,
-    ) -> (Vec<pb::Slot>, Option<Instant>) {
-        let (mut slots, mut next) = (Vec::new(), None);
+        offer: &mut impl FnMut(&pb::Slot),
+    ) -> Option<Instant> {
+        let (mut remaining, mut next) = (limit, None);
         for range in ranges {
             let start = range.start.max(from.unwrap_or(range.start));
-            let remaining = limit - slots.len();
             if next.is_none() && start < range.end {
-                let (found, more) = self.list(Interval::new(start, range.end), remaining, shown);
-                slots.extend(found);
+                let range = Interval::new(start, range.end);
+                let (offered, more) = self.offer(range, remaining, shown, offer);
+                remaining -= offered;
                 next = more;
             }
         }
-        (slots, next)
+        next
     }
 }
 
@@ -262,6 +270,22 @@ impl Asked {
             ignored,
         })
     }
+}
+
+/// Makes `texts` these, in the memory of those that were there before.
+fn write_texts<'a>(texts: &mut Vec<String>, new: impl Iterator<Item = &'a str>) {
+    let mut count = 0;
+    for new in new {
+        match texts.get_mut(count) {
+            Some(text) => {
+                text.clear();
+                text.push_str(new);
+            }
+            None => texts.push(new.to_owned()),
+        }
+        count += 1;
+    }
+    texts.truncate(count);
 }
 
 /// The time of a question: a date, or a range of instants.

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use prost::encoding::message;
+
 use bookd_core::appointment::Assignment;
 use bookd_core::command::Start;
 use bookd_core::decide::resolve;
@@ -19,13 +21,22 @@ use crate::api::context::{Answered, Api, Call, Weight};
 use crate::api::convert::page_token::{Page, PageToken};
 use crate::api::convert::parse::Fields;
 use crate::api::convert::render;
+use crate::api::encoded::Encoded;
 use crate::api::services::slot_question::{Asked, Question, type_or_default};
 use crate::proto::v1 as pb;
 
+/// The number of the field `slots` in `ListSlotsResponse`.
+const SLOTS_FIELD: u32 = 1;
+/// The slots for which a list has memory at once, and the bytes of one of a calendar with a name of
+/// ten characters: a day of half hours. A longer list grows.
+const SLOTS_USUAL: usize = 20;
+const SLOT_BYTES: usize = 36;
+
+/// Each slot is encoded as soon as it is found: a list of messages would cost more than the search.
 pub(crate) async fn list_slots(
     api: &Api,
     call: Call<pb::ListSlotsRequest>,
-) -> Answered<pb::ListSlotsResponse> {
+) -> Answered<Encoded<pb::ListSlotsResponse>> {
     let Call { context, message } = call;
     let mut fields = Fields::default();
     let question = Question::read(api, &message, &mut fields);
@@ -36,19 +47,30 @@ pub(crate) async fn list_slots(
     let (read_in, ranges) = question.ranges(api, &asked);
     let (revision, now) = (asked.view.revision, asked.view.now);
     let weight = asked.weight(&ranges);
-    let list = move || asked.list_all(&ranges, from, limit, question.zone.as_deref());
+    let list = move || {
+        let mut slots = Vec::with_capacity(SLOT_BYTES * SLOTS_USUAL);
+        let next = asked.offer_all(
+            &ranges,
+            from,
+            limit,
+            question.zone.as_deref(),
+            &mut |slot| message::encode(SLOTS_FIELD, slot, &mut slots),
+        );
+        (slots, next)
+    };
     let (slots, next) = api.compute(weight, context.wait.deadline, list).await?;
     let next = next.map(|start| PageToken {
         start: start.seconds(),
         ..PageToken::default()
     });
-    Ok(pb::ListSlotsResponse {
-        slots,
+    let others = pb::ListSlotsResponse {
+        slots: Vec::new(),
         next_page_token: Page::next(&message, next),
         revision: render::revision(revision),
         read_time: Some(render::timestamp(now)),
         time_zone: read_in.name().to_owned(),
-    })
+    };
+    Ok(Encoded::of_parts(slots, &others))
 }
 
 pub(crate) async fn explain_slot(
@@ -192,11 +214,7 @@ impl Asked {
         let (before, after) = multi_calendar::nearest(&searches, self.assignment, start);
         // An offered slot as the list shows it, with the calendars that can take it and their
         // seats.
-        let offered = |at: Instant| {
-            self.list(Interval::new(at, at.plus(MINUTE)), 1, shown)
-                .0
-                .pop()
-        };
+        let offered = |at: Instant| self.first(Interval::new(at, at.plus(MINUTE)), shown);
         let refused = || {
             let duration = self.durations.first().copied().unwrap_or_default();
             let ids = searches

@@ -2,6 +2,8 @@
 //!
 //! No change is left out and none is repeated.
 
+use prost::Message as _;
+
 use bookd_core::ids::{ID_CHARACTERS_MAX, Revision};
 
 use crate::engine::{Watch, Watched};
@@ -12,6 +14,7 @@ use crate::store::{CalendarFilter, ChangePart};
 use crate::api::context::{Answered, Api, Call};
 use crate::api::convert::parse::Fields;
 use crate::api::convert::render;
+use crate::api::encoded::Encoded;
 use crate::api::stream::Source;
 
 /// The messages of one watch.
@@ -59,6 +62,15 @@ pub(crate) async fn watch_appointments(
 }
 
 impl Changes {
+    /// The message of a change, or of a part of it.
+    fn message(&self, change: &ChangePart, part: u32) -> pb::WatchAppointmentsResponse {
+        pb::WatchAppointmentsResponse {
+            part: i32::try_from(part).unwrap_or(i32::MAX),
+            is_last: change.is_last(),
+            message: Some(Message::Change(self.change(change))),
+        }
+    }
+
     /// The message of a change; its appointments show their state at the time of the change.
     fn change(&self, change_part: &ChangePart) -> pb::Change {
         let time = change_part.entry.time;
@@ -73,15 +85,15 @@ impl Changes {
 }
 
 impl Source for Changes {
-    type Message = pb::WatchAppointmentsResponse;
+    type Message = Encoded<pb::WatchAppointmentsResponse>;
 
-    async fn next(&mut self) -> Answered<pb::WatchAppointmentsResponse> {
-        Ok(match self.watch.next().await? {
-            Watched::Change { change, part } => pb::WatchAppointmentsResponse {
-                part: i32::try_from(part).unwrap_or(i32::MAX),
-                is_last: change.is_last(),
-                message: Some(Message::Change(self.change(&change))),
-            },
+    async fn next(&mut self) -> Answered<Self::Message> {
+        let message = match self.watch.next().await? {
+            Watched::Whole(whole) => {
+                let make = |part: &ChangePart| self.message(part, 1).encode_to_vec().into();
+                return Ok(Encoded::new(whole.message(make)));
+            }
+            Watched::Change { change, part } => self.message(&change, part),
             Watched::Progress(revision) => {
                 let time = Some(render::timestamp(self.api.engine.now()));
                 let progress = pb::WatchProgress {
@@ -93,6 +105,7 @@ impl Source for Changes {
                     ..Default::default()
                 }
             }
-        })
+        };
+        Ok(Encoded::new(message.encode_to_vec().into()))
     }
 }
