@@ -1,4 +1,5 @@
-//! The check of a whole store, offline: one function for each promise of docs/RELIABILITY.md.
+//! The check of a whole store, offline: what a file can show of the promises of docs/RELIABILITY.md,
+//! which are R1, R4, R6 and R9, and R2 of the file itself.
 //!
 //! It compares rows, log and derived tables, and trusts none of them. It changes nothing.
 
