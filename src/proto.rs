@@ -2,6 +2,9 @@
 //!
 //! Generated code is never edited or committed.
 
+use prost_types::MethodDescriptorProto;
+use prost_types::method_options::IdempotencyLevel;
+
 /// Package `bookd.v1`.
 #[allow(
     missing_docs,
@@ -16,3 +19,11 @@ pub mod v1 {
 
 /// The encoded descriptors of the proto files, comments included, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// Whether the contract says of a method that it changes nothing.
+pub fn is_reading(method: &MethodDescriptorProto) -> bool {
+    method
+        .options
+        .as_ref()
+        .is_some_and(|options| options.idempotency_level() == IdempotencyLevel::NoSideEffects)
+}

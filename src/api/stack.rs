@@ -7,11 +7,10 @@ use std::sync::{Arc, LazyLock};
 use bookd_transport::grpc::Grpc;
 use bookd_transport::{Admission, Method, Methods};
 use prost::Message;
-use prost_types::method_options::IdempotencyLevel;
 use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 
 use crate::api::convert::rejections::StatusErrors;
-use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::proto::{FILE_DESCRIPTOR_SET, is_reading};
 
 /// Methods of the standard services that are served besides those of the contract.
 const STANDARD_METHODS: [&str; 5] = [
@@ -67,14 +66,6 @@ static METHODS: LazyLock<Methods> = LazyLock::new(|| {
     }
     methods.into_iter().collect()
 });
-
-/// Whether the contract says of a method that it changes nothing.
-fn is_reading(method: &MethodDescriptorProto) -> bool {
-    method
-        .options
-        .as_ref()
-        .is_some_and(|options| options.idempotency_level() == IdempotencyLevel::NoSideEffects)
-}
 
 #[cfg(test)]
 mod tests {

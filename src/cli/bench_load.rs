@@ -202,7 +202,7 @@ impl BookingLoad {
         .await
     }
 
-    /// Makes a call for each calendar, a limited number of them in flight.
+    /// Makes a call that changes something for each calendar, a limited number of them in flight.
     async fn for_each_calendar<F>(
         &self,
         server: &Server,
@@ -215,12 +215,12 @@ impl BookingLoad {
         let mut running = JoinSet::new();
         for number in 0..self.calendars {
             if number >= SET_UP_IN_FLIGHT {
-                server.answer(method, join(&mut running)).await??;
+                server.answer(method, false, join(&mut running)).await??;
             }
             running.spawn(call(self.calendar(number)));
         }
         while !running.is_empty() {
-            server.answer(method, join(&mut running)).await??;
+            server.answer(method, false, join(&mut running)).await??;
         }
         Ok(())
     }

@@ -61,22 +61,6 @@ pub fn run(options: &CheckOptions, is_json: bool) -> Exit {
     }
 }
 
-/// What a check examines, for the last column of the table.
-fn about(name: &str) -> &'static str {
-    match name {
-        "file" => "pages as they were written, and SQLite finds the file sound",
-        "log" => "changes without gap, each from what was there",
-        "lives" => "what happened to appointments, by what may follow what",
-        "rows" => "appointments as the log made them",
-        "derived" => "what is kept beside rows and log, as it follows from them",
-        "sessions" => {
-            "sessions that share a calendar at one time, as files of before schema 4 may have them"
-        }
-        "conflicts" => "claims of time, never two of them on one time",
-        _ => "upcoming appointments with the wall time they were booked for",
-    }
-}
-
 fn as_text(examined: &Examined) -> String {
     let mut text = table(
         &["check", "promise", "examined", "found", "what"],
@@ -91,7 +75,7 @@ fn as_text(examined: &Examined) -> String {
                 promise,
                 &check.examined.to_string(),
                 &check.found.to_string(),
-                about(check.name),
+                check.about,
             ]
             .map(str::to_owned)
             .into()

@@ -15,6 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 
 use super::exit::Exit;
+use crate::proto::is_reading;
 use crate::proto_json::{descriptors, to_json};
 
 /// The most bytes of one answer that the client accepts.
@@ -137,7 +138,7 @@ impl Server {
             .map_err(unreachable)
     }
 
-    /// Waits for the answer to a method.
+    /// Waits for the answer to a method, which changes nothing if `is_reading`.
     ///
     /// # Errors
     ///
@@ -146,9 +147,10 @@ impl Server {
     pub async fn answer<T>(
         &self,
         method: &str,
+        is_reading: bool,
         asked: impl Future<Output = T>,
     ) -> Result<T, CallError> {
-        let unknown = if READS.iter().any(|prefix| method.starts_with(prefix)) {
+        let unknown = if is_reading {
             ""
         } else {
             "; whether it happened is not known: the same command with the same --request-id tells"
@@ -243,11 +245,10 @@ impl Client {
                 .await
                 .map_err(refusal)
         };
-        Ok(self
-            .server
-            .answer(call.method.name(), asked)
-            .await??
-            .into_inner())
+        let method = &call.method;
+        let is_reading = is_reading(method.method_descriptor_proto());
+        let answer = self.server.answer(method.name(), is_reading, asked);
+        Ok(answer.await??.into_inner())
     }
 
     /// Calls a method that answers with a stream. The timeout holds for the opening of the stream,
@@ -262,11 +263,9 @@ impl Client {
                 .await
                 .map_err(refusal)
         };
-        let messages = self
-            .server
-            .answer(method.name(), asked)
-            .await??
-            .into_inner();
+        let is_reading = is_reading(method.method_descriptor_proto());
+        let answer = self.server.answer(method.name(), is_reading, asked);
+        let messages = answer.await??.into_inner();
         Ok(Answers { method, messages })
     }
 
@@ -283,9 +282,6 @@ impl Client {
 pub(super) fn simple_name(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
-
-/// Prefixes of the names of methods that change nothing.
-const READS: [&str; 5] = ["Get", "List", "Explain", "Query", "Watch"];
 
 fn refusal(status: Status) -> CallError {
     CallError::Refused(Box::new(status))

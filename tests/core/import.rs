@@ -206,9 +206,9 @@ fn everything_wrong_is_told_at_once_but_no_more_than_so_much() {
             ..at(4, "2027-03-02T14:00:00Z", "default")
         },
     ];
-    let told = fields(imported(vec![calendar("ada", Vec::new(), wrong)]).unwrap_err());
+    let reported = fields(imported(vec![calendar("ada", Vec::new(), wrong)]).unwrap_err());
     assert_eq!(
-        told,
+        reported,
         [
             "[2].start_time",
             "[1].appointment_id",

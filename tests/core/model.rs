@@ -406,7 +406,7 @@ fn run_in_zone(names: &[String], number: usize, seed: u64) -> Tally {
     );
     let steps = proptest::collection::vec(step(around), length);
     let tally = RefCell::new(Tally::new());
-    let tried = runner.run(&(calendars, steps), |(calendars, steps)| {
+    let outcome = runner.run(&(calendars, steps), |(calendars, steps)| {
         let mut run = Run::new(vec![calendars.0, calendars.1, calendars.2], around);
         for step in steps.iter().filter(|it| it.is_run) {
             run.take(step);
@@ -415,7 +415,7 @@ fn run_in_zone(names: &[String], number: usize, seed: u64) -> Tally {
         tally.replace(run.pair.tally);
         Ok(())
     });
-    if let Err(TestError::Fail(why, (_, steps))) = tried {
+    if let Err(TestError::Fail(why, (_, steps))) = outcome {
         let left: Vec<_> = steps.iter().filter(|it| it.is_run).collect();
         panic!("in {name}, BOOKD_MODEL_SEED={seed}: {why}\n{left:#?}");
     }

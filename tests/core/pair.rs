@@ -278,7 +278,19 @@ fn name(command: &Command) -> &'static str {
         Command::MarkNoShow { .. } => "no-show",
         Command::Complete { .. } => "complete",
         Command::Redact(_) => "redact",
-        _ => "settings",
+        Command::UpdateAppointment { .. } => "update",
+        Command::BookSeries(_) => "series",
+        Command::CancelSeries { .. } => "cancel series",
+        Command::Import(_) => "import",
+        Command::CreateCalendar { .. }
+        | Command::UpdateCalendar { .. }
+        | Command::DeleteCalendar { .. }
+        | Command::PutAppointmentType { .. }
+        | Command::DeleteAppointmentType { .. }
+        | Command::SetAvailability { .. }
+        | Command::PutOverrides { .. }
+        | Command::DeleteOverrides { .. }
+        | Command::PutBusy { .. } => "settings",
     }
 }
 
@@ -331,7 +343,15 @@ pub(crate) fn kind(refusal: &Refusal) -> Refused {
         Refusal::TooLate { .. } => Refused::TooLate,
         Refusal::Slot(slot) if slot.is_rule_broken() => Refused::Rule,
         Refusal::Slot(_) => Refused::Race,
-        Refusal::InBatch { refusal, .. } => kind(refusal),
-        _ => Refused::Invalid,
+        Refusal::InBatch { refusal, .. } | Refusal::OfSeries { refusal, .. } => kind(refusal),
+        Refusal::FieldInvalid(_) => Refused::Invalid,
+        Refusal::RequestIdReused
+        | Refusal::SeriesNotFound(_)
+        | Refusal::CalendarExists(_)
+        | Refusal::EtagMismatch { .. }
+        | Refusal::CalendarNotEmpty { .. }
+        | Refusal::Series(_) => {
+            unreachable!("the model sends no command that is refused so: {refusal:?}")
+        }
     }
 }

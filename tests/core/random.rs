@@ -157,6 +157,9 @@ prop_compose! {
         rules in prop_oneof![3 => Just(Vec::new()), 1 => rules(around)],
     ) -> AppointmentType {
         AppointmentType {
+            id: TypeId::default_type(),
+            number: TypeNumber(0),
+            display_name: String::new(),
             duration: minutes(duration),
             duration_options: options.into_iter().map(minutes).collect(),
             slot_step: step.map(minutes),
@@ -166,8 +169,12 @@ prop_compose! {
             horizon_days,
             capacity,
             limits,
+            requires_approval: false,
+            pending_blocks: true,
+            cancel_notice: None,
+            reschedule_notice: None,
             rules,
-            ..AppointmentType::default_type(Stamps::default())
+            stamps: Stamps::default(),
         }
     }
 }

@@ -1,7 +1,9 @@
 #!/bin/sh
 # Makes a database with some of everything in it, by the binary that is named, as a file that later versions must open,
-# with what it exports beside it:
+# with what it exports beside it.
+#
 #   tests/files/make.sh target/release/bookd tests/files/schema-1.db
+#
 # Made once for each schema that was released, and never again.
 set -eu
 bookd=$(realpath "$1")

@@ -33,12 +33,12 @@ fn counted(story: &Story) -> (i64, usize) {
         .flat_map(|op| &op.outcomes)
         .filter(|it| is_refusal(it))
         .count();
-    let told = story
+    let acknowledged = story
         .ops
         .iter()
         .filter_map(|op| op.done())
         .map(|it| it.revision);
-    (told.max().unwrap_or(0), refused)
+    (acknowledged.max().unwrap_or(0), refused)
 }
 
 /// Makes rounds of calls until several in a row have a refusal.

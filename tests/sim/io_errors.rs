@@ -99,7 +99,7 @@ fn whichever_access_fails_what_is_answered_is_true_and_it_goes_on() {
         "without a failure: {}",
         whole.story.found.join("\n")
     );
-    let (mut tried, mut syncs, mut stopped) = (0_u64, 0_u64, 0_u64);
+    let (mut failures, mut syncs, mut stopped) = (0_u64, 0_u64, 0_u64);
     for at in 0..whole.accesses {
         for (fault, loses_power) in [
             (Fault::Io, false),
@@ -113,7 +113,7 @@ fn whichever_access_fails_what_is_answered_is_true_and_it_goes_on() {
                 "{fault:?} at access {at} ({:?}), {loses_power}:\n{found}",
                 it.failed
             );
-            tried += 1;
+            failures += 1;
             syncs += u64::from(it.failed == Some(Access::Sync));
             let is_unknown = |it: &Outcome| matches!(it, Outcome::Unknown(_));
             stopped += u64::from(
@@ -125,7 +125,7 @@ fn whichever_access_fails_what_is_answered_is_true_and_it_goes_on() {
         }
     }
     eprintln!(
-        "{tried} failures at {} accesses, {syncs} of them of a sync; {stopped} stopped the writer",
+        "{failures} failures at {} accesses, {syncs} of them of a sync; {stopped} stopped the writer",
         whole.accesses
     );
     assert!(syncs > 0 && stopped > 0, "syncs fail, too");

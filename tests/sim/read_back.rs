@@ -14,7 +14,7 @@ use bookd_kit::history::Op;
 
 /// Reports every calendar that does not show what was last acknowledged of it; time stands still,
 /// and nothing is under way.
-pub async fn calendars_say_what_they_were_told(world: &World) -> Result<(), Status> {
+pub async fn calendars_have_what_was_last_set(world: &World) -> Result<(), Status> {
     let ops = world.ops.borrow().clone();
     for calendar in CALENDARS {
         let request = pb::GetCalendarRequest {
@@ -61,22 +61,22 @@ fn last<'a>(ops: &'a [Op], calendar: &str, concerns: impl Fn(&Call) -> bool) -> 
         .map(|op| &op.call)
 }
 
-fn differ(world: &World, calendar: &str, told: &Call, says: &dyn std::fmt::Debug) {
+fn differ(world: &World, calendar: &str, set: &Call, says: &dyn std::fmt::Debug) {
     world.find(format!(
-        "R2 calendar {calendar} was told {told:?}, and says {says:?}"
+        "R2 calendar {calendar} was last set by {set:?}, and says {says:?}"
     ));
 }
 
 fn name(world: &World, ops: &[Op], calendar: &str, says: &pb::Calendar) {
-    let told = last(
+    let set = last(
         ops,
         calendar,
         |call| matches!(call, Call::UpdateCalendar(it) if it.calendar_id == calendar),
     );
-    if let Some(told @ Call::UpdateCalendar(it)) = told
+    if let Some(set @ Call::UpdateCalendar(it)) = set
         && it.calendar.as_ref().map(|it| &it.display_name) != Some(&says.display_name)
     {
-        differ(world, calendar, told, says);
+        differ(world, calendar, set, says);
     }
 }
 
@@ -89,22 +89,22 @@ async fn hours(world: &World, ops: &[Op], calendar: &str) -> Result<(), Status> 
         .await?
         .into_inner();
     let says = answer.availability.unwrap_or_default();
-    let told = last(
+    let set = last(
         ops,
         calendar,
         |call| matches!(call, Call::SetAvailability(it) if it.calendar_id == calendar),
     );
-    if let Some(told @ Call::SetAvailability(it)) = told
+    if let Some(set @ Call::SetAvailability(it)) = set
         && (it.time_zone != says.time_zone || it.rules != says.rules)
     {
-        differ(world, calendar, told, &says);
+        differ(world, calendar, set, &says);
     }
     let dates = ops.iter().filter_map(|op| match &op.call {
         Call::PutOverrides(it) if it.calendar_id == calendar => it.overrides.first(),
         _ => None,
     });
     for date in dates.map(|it| &it.date) {
-        let told = last(ops, calendar, |call| match call {
+        let set = last(ops, calendar, |call| match call {
             Call::PutOverrides(it) => {
                 it.calendar_id == calendar && it.overrides.iter().any(|it| it.date == *date)
             }
@@ -115,10 +115,10 @@ async fn hours(world: &World, ops: &[Op], calendar: &str) -> Result<(), Status> 
             .overrides
             .iter()
             .any(|it| it.date == *date && it.windows.is_empty());
-        if let Some(told) = told
-            && is_closed != matches!(told, Call::PutOverrides(_))
+        if let Some(set) = set
+            && is_closed != matches!(set, Call::PutOverrides(_))
         {
-            differ(world, calendar, told, &says);
+            differ(world, calendar, set, &says);
         }
     }
     Ok(())
@@ -134,7 +134,7 @@ async fn types(world: &World, ops: &[Op], calendar: &str) -> Result<(), Status> 
         .await?
         .into_inner();
     for of_type in TYPES {
-        let told = last(ops, calendar, |call| match call {
+        let set = last(ops, calendar, |call| match call {
             Call::PutAppointmentType(it) => {
                 it.calendar_id == calendar
                     && it
@@ -151,23 +151,23 @@ async fn types(world: &World, ops: &[Op], calendar: &str) -> Result<(), Status> 
             .appointment_types
             .iter()
             .find(|it| it.appointment_type_id == of_type);
-        let is_so = match told {
+        let is_so = match set {
             Some(Call::PutAppointmentType(it)) => it
                 .appointment_type
                 .as_ref()
                 .zip(found)
-                .is_some_and(|(told, says)| is_alike(told, says)),
+                .is_some_and(|(set, says)| is_alike(set, says)),
             Some(Call::DeleteAppointmentType(_)) => found.is_none(),
             _ => true,
         };
-        if let Some(told) = told.filter(|_| !is_so) {
-            differ(world, calendar, told, &found);
+        if let Some(set) = set.filter(|_| !is_so) {
+            differ(world, calendar, set, &found);
         }
     }
     Ok(())
 }
 
-fn is_alike(told: &pb::AppointmentType, says: &pb::AppointmentType) -> bool {
+fn is_alike(set: &pb::AppointmentType, says: &pb::AppointmentType) -> bool {
     let seconds = |it: &Option<Duration>| it.as_ref().map_or(0, |it| it.seconds);
     let all = |it: &pb::AppointmentType| {
         let times = [
@@ -186,7 +186,7 @@ fn is_alike(told: &pb::AppointmentType, says: &pb::AppointmentType) -> bool {
             per_day,
         )
     };
-    all(told) == all(says)
+    all(set) == all(says)
 }
 
 async fn busy(world: &World, ops: &[Op], calendar: &str) -> Result<(), Status> {
@@ -199,7 +199,7 @@ async fn busy(world: &World, ops: &[Op], calendar: &str) -> Result<(), Status> {
         .collect();
     for source in sources {
         let of_source = |call: &Call| matches!(call, Call::PutBusy(it) if it.calendar_id == calendar && it.source == source);
-        let Some(told @ Call::PutBusy(it)) = last(ops, calendar, of_source) else {
+        let Some(set @ Call::PutBusy(it)) = last(ops, calendar, of_source) else {
             continue;
         };
         let request = pb::ListBusyRequest {
@@ -220,7 +220,7 @@ async fn busy(world: &World, ops: &[Op], calendar: &str) -> Result<(), Status> {
             .filter_map(|it| it.period.as_ref())
             .eq(&it.periods)
         {
-            differ(world, calendar, told, &says);
+            differ(world, calendar, set, &says);
         }
     }
     Ok(())

@@ -44,7 +44,7 @@ pub async fn opens_and_verifies(world: Rc<World>, chance: Chance) -> turmoil::Re
     }
     world.phase.set(Phase::Settled);
     let before = look(&world).await?;
-    read_back::calendars_say_what_they_were_told(&world).await?;
+    read_back::calendars_have_what_was_last_set(&world).await?;
     world.phase.set(Phase::Restarted);
     sleep(Duration::from_secs(2)).await;
     let after = look(&world).await?;
@@ -224,7 +224,7 @@ async fn slots(world: &World, calendar: &str, of_type: &str) -> Result<Vec<Strin
         days: 3,
     };
     let (slots, found) = match probe(&connect(), wanted, SAMPLE).await {
-        Ok(tried) => tried,
+        Ok(probed) => probed,
         Err(status) if status.code() == tonic::Code::NotFound => return Ok(Vec::new()),
         Err(status) => return Err(status),
     };

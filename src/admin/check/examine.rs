@@ -58,6 +58,7 @@ pub(in crate::admin) fn examine(
     let mut file = Checked {
         name: "file",
         promise: "R2",
+        about: "pages as they were written, and SQLite finds the file sound",
         examined: count,
         ..Checked::default()
     };

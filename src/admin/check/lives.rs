@@ -11,8 +11,8 @@ use bookd_core::log::LogEntry;
 use bookd_core::time::Instant;
 
 /// For each event the states before it, empty for a new appointment, and the states after it, empty
-/// if the state stays.
-const TABLE: [(E, &[S], &[S]); 17] = [
+/// if the state stays. Every event has a row.
+const TABLE: [(E, &[S], &[S]); E::ALL.len()] = [
     (E::Booked, &[], &[S::Confirmed, S::Pending]),
     (E::Held, &[], &[S::Held]),
     (E::Extended, &[S::Held], &[]),

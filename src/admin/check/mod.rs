@@ -1,4 +1,5 @@
-//! The check of a whole store, offline: one function for each promise of docs/RELIABILITY.md.
+//! The check of a whole store, offline: what a file can show of the promises of docs/RELIABILITY.md,
+//! which are R1, R4, R6 and R9, and R2 of the file itself.
 //!
 //! It compares rows, log and derived tables, and trusts none of them. It changes nothing.
 
@@ -28,6 +29,36 @@ const PAGE: usize = 1_000;
 /// The most findings of one check in a report; the others are counted.
 pub const FINDINGS_MAX: usize = 100;
 
+// The checks: of each its name, the promise of docs/RELIABILITY.md that it checks, and what it
+// examines, as text for people.
+const LOG: [&str; 3] = ["log", "R4", "changes without gap, each from what was there"];
+const LIVES: [&str; 3] = [
+    "lives",
+    "R6",
+    "what happened to appointments, by what may follow what",
+];
+const ROWS: [&str; 3] = ["rows", "R9", "appointments as the log made them"];
+const DERIVED: [&str; 3] = [
+    "derived",
+    "R9",
+    "what is kept beside rows and log, as it follows from them",
+];
+const CONFLICTS: [&str; 3] = [
+    "conflicts",
+    "R1",
+    "claims of time, never two of them on one time",
+];
+const SESSIONS: [&str; 3] = [
+    "sessions",
+    "",
+    "sessions that share a calendar at one time, as files of before schema 4 may have them",
+];
+const DRIFT: [&str; 3] = [
+    "drift",
+    "",
+    "upcoming appointments with the wall time they were booked for",
+];
+
 /// The result of one check.
 #[derive(Clone, Debug, Default)]
 pub struct Checked {
@@ -35,6 +66,8 @@ pub struct Checked {
     pub name: &'static str,
     /// The promise of docs/RELIABILITY.md that it checks; empty if none.
     pub promise: &'static str,
+    /// What it examines, as text for people.
+    pub about: &'static str,
     /// The number of items that it examined, such as rows or changes.
     pub examined: u64,
     /// The findings as text, at most `FINDINGS_MAX`.
@@ -46,10 +79,11 @@ pub struct Checked {
 }
 
 impl Checked {
-    fn new(name: &'static str, promise: &'static str) -> Self {
+    fn new([name, promise, about]: [&'static str; 3]) -> Self {
         Self {
             name,
             promise,
+            about,
             ..Self::default()
         }
     }
@@ -121,7 +155,7 @@ pub fn check_in(
     mut progress: impl FnMut(u64),
 ) -> Result<Report, StoreError> {
     let mut reader = store.reader()?;
-    let (mut lives, mut conflicts) = (Checked::new("lives", "R6"), Checked::new("conflicts", "R1"));
+    let (mut lives, mut conflicts) = (Checked::new(LIVES), Checked::new(CONFLICTS));
     let sessions_from = store.boot()?.sessions_from;
     let (mut log, mut images) = (LogCheck::new(), Images::new(folder, sessions_from));
     let mut claimed = claimed::CalendarClaims::new(folder, sessions_from);
@@ -147,10 +181,10 @@ pub fn check_in(
         conflicts::ClaimRecords::new(folder, sessions_from),
         log.last_time(),
     );
-    let (mut drifted, mut sessions) = (Checked::new("drift", ""), Checked::new("sessions", ""));
+    let (mut drifted, mut sessions) = (Checked::new(DRIFT), Checked::new(SESSIONS));
     let is_whole = oldest.is_none_or(|oldest| oldest.revision == Revision(1));
     let mut rows = RowsCheck {
-        checked: Checked::new("rows", "R9"),
+        checked: Checked::new(ROWS),
         is_whole,
         logged: images.finish(is_whole)?,
         next: None,
@@ -171,7 +205,7 @@ pub fn check_in(
     rows.missing(None, &mut log.checked)?;
     claimed.check(store, &mut conflicts)?;
     claims.check(store, &mut conflicts, &mut sessions)?;
-    let mut derived = Checked::new("derived", "R9");
+    let mut derived = Checked::new(DERIVED);
     derived.examined = store.compare_derived(&mut |what| derived.find(what))?;
     let invariants = vec![log.checked, lives, rows.checked, derived, conflicts];
     Ok(Report {
@@ -197,7 +231,7 @@ struct LogCheck {
 impl LogCheck {
     fn new() -> Self {
         Self {
-            checked: Checked::new("log", "R4"),
+            checked: Checked::new(LOG),
             next: None,
             time: Instant::MIN,
             marks: Vec::new(),

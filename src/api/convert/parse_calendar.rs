@@ -96,6 +96,7 @@ pub(crate) fn appointment_type(
     let rules = fields.rules(&path("rules"), &message.rules, TYPE_RULES_MAX);
     Some(AppointmentType {
         id: id?,
+        number: base.number,
         display_name: display_name?,
         duration: duration?.unwrap_or(base.duration),
         duration_options: options
@@ -114,7 +115,7 @@ pub(crate) fn appointment_type(
         cancel_notice: cancel_notice?,
         reschedule_notice: reschedule_notice?,
         rules: rules?,
-        ..base
+        stamps: base.stamps,
     })
 }
 

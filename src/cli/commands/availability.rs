@@ -171,7 +171,7 @@ impl AvailabilityCommand {
                 field: "periods",
                 limit: limit.limit,
             }),
-            _ => None,
+            Self::Hours { .. } | Self::Overrides(_) | Self::Busy(BusyAction::Put { .. }) => None,
         }
     }
 

@@ -85,7 +85,7 @@ impl SlotsCommand {
                 field: "slots",
                 limit: limit.limit,
             }),
-            _ => None,
+            Self::Explain { .. } | Self::FreeBusy { .. } => None,
         }
     }
 

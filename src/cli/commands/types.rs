@@ -136,7 +136,7 @@ impl TypeAction {
                 field: "appointment_types",
                 limit: limit.limit,
             }),
-            _ => None,
+            Self::Put(_) | Self::Get { .. } | Self::Delete { .. } => None,
         }
     }
 

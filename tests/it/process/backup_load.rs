@@ -44,11 +44,11 @@ impl Load {
     fn start(channel: &Channel) -> Self {
         let (acknowledged, is_over) = (Acknowledged::default(), Arc::new(AtomicBool::new(false)));
         let mut clients = JoinSet::new();
-        for lane in 0..BOOKERS {
+        for booker in 0..BOOKERS {
             let mut booking = BookingServiceClient::new(channel.clone());
             let (acknowledged, is_over) = (Arc::clone(&acknowledged), Arc::clone(&is_over));
             clients.spawn(async move {
-                for n in (lane..HOURS_MAX).step_by(usize::try_from(BOOKERS).unwrap()) {
+                for n in (booker..HOURS_MAX).step_by(usize::try_from(BOOKERS).unwrap()) {
                     let answer = booking.book_appointment(nth(n)).await.unwrap().into_inner();
                     acknowledged.lock().unwrap().insert(n, answer);
                     if is_over.load(Ordering::SeqCst) {

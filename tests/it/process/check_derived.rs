@@ -74,7 +74,7 @@ pub fn checked(folder: &Path) -> (Vec<String>, i32) {
             code,
         );
     };
-    let told = |it: &Value| {
+    let reported = |it: &Value| {
         let name = it["check"].as_str().unwrap().to_owned();
         let findings = it["findings"].as_array().unwrap().clone();
         findings
@@ -86,7 +86,7 @@ pub fn checked(folder: &Path) -> (Vec<String>, i32) {
             .as_array()
             .unwrap()
             .iter()
-            .flat_map(told)
+            .flat_map(reported)
             .collect(),
         code,
     )

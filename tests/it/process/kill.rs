@@ -195,11 +195,11 @@ async fn load(
     reached: mpsc::Sender<(i64, pb::BookAppointmentResponse)>,
 ) {
     let mut clients = tokio::task::JoinSet::new();
-    for lane in 0..16 {
+    for worker in 0..16 {
         let mut booking = BookingServiceClient::new(channel.clone());
         let reached = reached.clone();
         clients.spawn(async move {
-            for n in (first + lane..first + 1_000).step_by(16) {
+            for n in (first + worker..first + 1_000).step_by(16) {
                 match booking.book_appointment(nth(n)).await {
                     Ok(answer) => drop(reached.send((n, answer.into_inner())).await),
                     Err(_) => return,

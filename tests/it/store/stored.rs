@@ -400,7 +400,7 @@ pub fn special_type() -> AppointmentType {
         cancel_notice: Some(Seconds::new(60).unwrap()),
         reschedule_notice: Some(Seconds::new(0).unwrap()),
         rules: always_open(),
-        ..AppointmentType::default_type(Stamps::default())
+        stamps: Stamps::default(),
     }
 }
 

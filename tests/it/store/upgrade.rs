@@ -71,7 +71,7 @@ fn everything_is_exported(home: &Path, file: &Path) {
 }
 
 /// The log of an appointment and of a deleted calendar is there.
-async fn its_log_is_told(channel: &Channel) {
+async fn its_log_is_there(channel: &Channel) {
     let of_appointment = pb::ListChangesRequest {
         appointment_id: APPOINTMENT.to_owned(),
         ..Default::default()
@@ -155,7 +155,7 @@ async fn a_file_of_every_released_schema_opens_and_everything_in_it_is_there() {
         everything_is_exported(home, &file);
         let process = Process::start(&home.join("bookd.db"));
         let channel = connect(process.address).await;
-        its_log_is_told(&channel).await;
+        its_log_is_there(&channel).await;
         it_goes_on(&channel, last).await;
         drop(channel);
         assert!(process.terminate_beside_clients().await.success());

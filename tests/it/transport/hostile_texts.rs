@@ -1,5 +1,5 @@
-//! Odd texts and forged page tokens, in every field that takes text: every call gets a documented
-//! answer in time.
+//! Odd texts and forged page tokens, in bookings, hours, filters and lists: every call gets a
+//! documented answer in time.
 
 use bookd::proto::v1 as pb;
 

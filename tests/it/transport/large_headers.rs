@@ -47,7 +47,7 @@ async fn book_with(
 }
 
 async fn tells_of(watch: &mut Streaming<pb::WatchAppointmentsResponse>, appointment_id: &str) {
-    let told = async {
+    let received = async {
         loop {
             let message = watch
                 .message()
@@ -65,7 +65,7 @@ async fn tells_of(watch: &mut Streaming<pb::WatchAppointmentsResponse>, appointm
             }
         }
     };
-    tokio::time::timeout(PATIENCE, told)
+    tokio::time::timeout(PATIENCE, received)
         .await
         .expect("it is told");
 }

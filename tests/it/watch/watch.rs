@@ -385,11 +385,14 @@ async fn what_is_personal_is_told_as_it_is_now_wherever_the_change_is_read_from(
     };
     bookd.booking().update_appointment(removal).await.unwrap();
     change(&mut live).await;
-    let bookd::engine::Watched::Change { change: told, .. } = slow.next().await.unwrap() else {
+    let bookd::engine::Watched::Change {
+        change: received, ..
+    } = slow.next().await.unwrap()
+    else {
         panic!("a change waits")
     };
-    assert_eq!(told.entry.revision.0, 2);
-    let then = told.appointments[0].as_ref().unwrap();
+    assert_eq!(received.entry.revision.0, 2);
+    let then = received.appointments[0].as_ref().unwrap();
     assert_eq!(
         (
             then.person.invitee.name.as_str(),

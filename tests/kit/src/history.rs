@@ -14,7 +14,7 @@ use super::pages::r4_all_pages_of_a_list_are_of_one_revision;
 use super::personal_data::r2_what_is_personal_is_as_it_was_said;
 use super::refusals::r4_what_is_refused_as_taken_was_taken;
 use super::timeline::Timeline;
-use super::watch_record::{WatchRecord, r5_watchers_are_told_everything_once};
+use super::watch_record::{WatchRecord, r5_watchers_receive_everything_once};
 
 /// A position in the order of everything that happened to all clients.
 pub type Moment = u64;
@@ -447,7 +447,7 @@ pub fn check(ops: &[Op], watched: &[WatchRecord], log: &Log) -> Vec<String> {
     found.extend(r4_revisions_respect_real_time(ops, log));
     found.extend(r4_what_is_refused_as_taken_was_taken(ops, log, &timeline));
     found.extend(r4_all_pages_of_a_list_are_of_one_revision(ops, log));
-    found.extend(r5_watchers_are_told_everything_once(watched, log));
+    found.extend(r5_watchers_receive_everything_once(watched, log));
     found.extend(r7_one_answer_is_one_change(ops, log));
     found.extend(r10_every_change_has_its_answer(ops, log));
     found

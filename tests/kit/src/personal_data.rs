@@ -280,11 +280,11 @@ pub fn r2_what_is_personal_is_as_it_was_said(
         .flat_map(|watcher| watcher.seen.iter().map(|change| (watcher.known, change)));
     for (known, change) in seen {
         let first = known.max(change.revision);
-        let told = change
+        let delivered = change
             .events
             .iter()
             .filter_map(|it| it.appointment.as_ref());
-        for it in told.filter(|it| !persons.is_shown(it, first, log.last().max(first))) {
+        for it in delivered.filter(|it| !persons.is_shown(it, first, log.last().max(first))) {
             found.push(format!(
                 "R2 a watch told of revision {} {}",
                 change.revision,

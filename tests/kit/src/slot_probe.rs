@@ -88,15 +88,15 @@ where
         .chain(unlisted);
     let mut found = Vec::new();
     for (start, is_listed) in tries {
-        let tried = BookingServiceClient::new(service.clone())
+        let attempt = BookingServiceClient::new(service.clone())
             .book_appointment(wanted.book(start))
             .await;
-        if tried.is_ok() != is_listed {
+        if attempt.is_ok() != is_listed {
             let ProbedSlots {
                 calendar, of_type, ..
             } = wanted;
             found.push(format!(
-                "R8 {of_type} of {calendar} at {start}: listed is {is_listed}, booked {tried:?}"
+                "R8 {of_type} of {calendar} at {start}: listed is {is_listed}, booked {attempt:?}"
             ));
         }
     }

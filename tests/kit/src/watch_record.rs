@@ -261,7 +261,7 @@ where
 
 /// R5: a watcher was sent every change of its scope from the first revision on, once, in order,
 /// with all events of its scope as the log has them.
-pub fn r5_watchers_are_told_everything_once(watched: &[WatchRecord], log: &Log) -> Vec<String> {
+pub fn r5_watchers_receive_everything_once(watched: &[WatchRecord], log: &Log) -> Vec<String> {
     let mut found = Vec::new();
     for watcher in watched {
         let scope = &watcher.scope;
@@ -282,25 +282,25 @@ pub fn r5_watchers_are_told_everything_once(watched: &[WatchRecord], log: &Log) 
             .seen
             .iter()
             .zip(&due)
-            .find(|(told, (is, events))| !is_told(told, is, events, log));
-        if let Some((told, is)) = wrong {
+            .find(|(received, (is, events))| !is_as_logged(received, is, events, log));
+        if let Some((received, is)) = wrong {
             found.push(format!(
-                "R5 a watcher of {scope:?} was told {told:?} where the log has {is:?}"
+                "R5 a watcher of {scope:?} received {received:?} where the log has {is:?}"
             ));
         } else if watcher.seen.len() != due.len() {
-            let (told, due) = (watcher.seen.len(), due.len());
+            let (received, due) = (watcher.seen.len(), due.len());
             found.push(format!(
-                "R5 a watcher of {scope:?} was told {told} changes of {due} up to revision {upto}"
+                "R5 a watcher of {scope:?} received {received} changes of {due} up to revision {upto}"
             ));
         }
     }
-    found.extend(r5_a_change_is_told_alike(watched));
+    found.extend(r5_a_change_is_sent_alike(watched));
     found
 }
 
 /// R5: a change is sent with the same content whenever it is sent, live or from the store, except
 /// for personal data; a narrower scope gets the part of it that it watches.
-fn r5_a_change_is_told_alike(watched: &[WatchRecord]) -> Vec<String> {
+fn r5_a_change_is_sent_alike(watched: &[WatchRecord]) -> Vec<String> {
     let whole = watched.iter().filter(|it| it.scope == Scope::Everything);
     let mut first: BTreeMap<i64, pb::Change> = BTreeMap::new();
     for change in whole.flat_map(|it| &it.seen) {
@@ -311,13 +311,13 @@ fn r5_a_change_is_told_alike(watched: &[WatchRecord]) -> Vec<String> {
     let mut found = Vec::new();
     for watcher in watched {
         for change in &watcher.seen {
-            let (told, wanted) = (without_persons(change), first.get(&change.revision));
+            let (received, wanted) = (without_persons(change), first.get(&change.revision));
             if let Some(wanted) = wanted
                 .map(|it| watcher.scope.of_change(it))
-                .filter(|wanted| *wanted != told)
+                .filter(|wanted| *wanted != received)
             {
                 found.push(format!(
-                    "R5 one change is told to one as {wanted:?}, to another as {told:?}"
+                    "R5 one change is sent to one as {wanted:?}, to another as {received:?}"
                 ));
             }
         }
@@ -338,14 +338,14 @@ fn without_persons(change: &pb::Change) -> pb::Change {
 }
 
 /// Whether a change was sent as the log has it, in every field but the personal ones.
-fn is_told(told: &pb::Change, is: &LogEntry, of_it: &[&LogEvent], log: &Log) -> bool {
+fn is_as_logged(received: &pb::Change, is: &LogEntry, of_it: &[&LogEvent], log: &Log) -> bool {
     let pb::Change {
         revision,
         commit_time,
         command,
         caller,
         events,
-    } = told;
+    } = received;
     *revision == number(is.revision)
         && *commit_time
             == Some(Timestamp {
@@ -358,10 +358,10 @@ fn is_told(told: &pb::Change, is: &LogEntry, of_it: &[&LogEvent], log: &Log) -> 
         && events
             .iter()
             .zip(of_it)
-            .all(|(told, is)| is_event(told, is, log))
+            .all(|(received, is)| is_event(received, is, log))
 }
 
-fn is_event(told: &pb::ChangeEvent, is: &LogEvent, log: &Log) -> bool {
+fn is_event(received: &pb::ChangeEvent, is: &LogEvent, log: &Log) -> bool {
     let pb::ChangeEvent {
         kind,
         appointment_id,
@@ -371,7 +371,7 @@ fn is_event(told: &pb::ChangeEvent, is: &LogEvent, log: &Log) -> bool {
         detail,
         appointment,
         ignored_rules,
-    } = told;
+    } = received;
     let touches = calendar_ids
         .iter()
         .eq(is.calendars.iter().map(|it| it.calendar.as_str()));
@@ -388,8 +388,8 @@ fn is_event(told: &pb::ChangeEvent, is: &LogEvent, log: &Log) -> bool {
                 && detail == of
         }
         What::Appointment(it) => {
-            let is_shown = appointment.as_ref().is_some_and(|told| {
-                told.ignored_rules == *ignored_rules && log.is_as(&it.after, told, false)
+            let is_shown = appointment.as_ref().is_some_and(|received| {
+                received.ignored_rules == *ignored_rules && log.is_as(&it.after, received, false)
             });
             touches
                 && is_shown

@@ -81,12 +81,12 @@ mod tests {
 
     #[test]
     fn a_code_that_was_told_once_stays_that_code() {
-        let told = [
+        let given = [
             (0, 42, "JQX8-MWJ3"),
             (1, 42, "Y3GZ-AYDB"),
             (12_345_678_901, 7, "B8JK-D7AA"),
         ];
-        for (key, secret, code) in told {
+        for (key, secret, code) in given {
             assert_eq!(encode(AppointmentKey(key), secret), code);
         }
     }

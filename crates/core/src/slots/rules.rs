@@ -78,10 +78,10 @@ pub(crate) fn join(asks: &mut [Ask<'_>]) -> Option<Session> {
 /// session on one calendar at one time have one set of calendars.
 fn joined(asks: &[Ask<'_>]) -> Option<Session> {
     let (first, others) = asks.split_first()?;
-    let mut tried = None;
+    let mut last_session = None;
     let is_everywhere = |seat: &&Claim| {
         // One seat of each session is enough, because the others are on the same calendars.
-        tried.replace(seat.session()) != Some(seat.session())
+        last_session.replace(seat.session()) != Some(seat.session())
             && others
                 .iter()
                 .all(|ask| seats_among(ask, asks.len()).any(|claim| claim.key() == seat.key()))

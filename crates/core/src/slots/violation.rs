@@ -64,10 +64,20 @@ impl ViolationCode {
     /// Whether the slot breaks a rule even without other bookings; otherwise another booking came
     /// first.
     pub const fn is_rule(self) -> bool {
-        !matches!(
-            self,
-            Self::BusyBooking | Self::BusyHold | Self::BusyExternal | Self::Capacity | Self::Limit
-        )
+        match self {
+            Self::CalendarPaused
+            | Self::Duration
+            | Self::InThePast
+            | Self::Notice
+            | Self::Horizon
+            | Self::OutsideAvailability
+            | Self::Misaligned => true,
+            Self::BusyBooking
+            | Self::BusyHold
+            | Self::BusyExternal
+            | Self::Capacity
+            | Self::Limit => false,
+        }
     }
 
     /// The name of the code in the contract.
