@@ -22,9 +22,19 @@ fn not_shown(failure: Failure) -> Vec<Appointment> {
 
 impl Engine {
     /// Decides a command, makes it durable and visible, and returns the answer.
-    pub async fn submit(
+    pub fn submit(
         &self,
         command: Command,
+        options: SubmitOptions,
+    ) -> impl Future<Output = Result<Answer, Failure>> + Send + '_ {
+        // Boxed before the first await: a future has memory for the command at each step of its way
+        // otherwise, which is copied whenever the future is moved.
+        self.submit_boxed(Box::new(command), options)
+    }
+
+    async fn submit_boxed(
+        &self,
+        command: Box<Command>,
         options: SubmitOptions,
     ) -> Result<Answer, Failure> {
         let (hours, deadline, is_dry_run) =
@@ -73,19 +83,22 @@ impl Engine {
     }
 
     /// The answer of the cheapest of the three ways that can give it.
-    async fn decided(&self, command: Command, options: SubmitOptions) -> Result<Answer, Failure> {
+    async fn decided(
+        &self,
+        mut command: Box<Command>,
+        options: SubmitOptions,
+    ) -> Result<Answer, Failure> {
         if let Some(refusal) =
             fast_reject::refusal(&self.snapshots, &command, &options, self.clock.now())
         {
             return Err(refusal.into());
         }
-        let mut command = command;
         if let Command::DeleteCalendar {
             calendar,
             force: true,
             etag,
             beforehand,
-        } = &mut command
+        } = &mut *command
             && !options.is_dry_run
             && let Some((prepared, deletion_lock)) =
                 self.before_deletion((calendar, *etag), &options).await?
@@ -102,14 +115,14 @@ impl Engine {
                 .await;
         }
         if self.is_decided_on_snapshot(&command, &options) {
-            let shared = Arc::new(command);
+            let shared = Arc::from(command);
             if let Some(answer) = self
                 .decide_on_snapshot(Arc::clone(&shared), &options)
                 .await?
             {
                 return answer;
             }
-            command = Arc::unwrap_or_clone(shared);
+            command = Box::new(Arc::unwrap_or_clone(shared));
         } else if let missing = self.snapshots.missing(command.calendars())
             && !missing.is_empty()
             && self.readers.is_free()
@@ -126,12 +139,12 @@ impl Engine {
     /// Has the writer decide a command.
     pub(super) async fn ask_writer(
         &self,
-        command: Command,
+        command: Box<Command>,
         options: SubmitOptions,
     ) -> Result<Answer, Failure> {
         let (reply, answer) = Reply::new(self.bell.clone());
         self.post(Mail::Command {
-            command: Box::new(command),
+            command,
             options,
             reply,
         })?;

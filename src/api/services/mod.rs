@@ -41,34 +41,37 @@ use crate::proto::v1 as pb;
 pub(super) type Answering =
     Pin<Box<dyn Future<Output = Result<http::Response<tonic::body::Body>, Infallible>> + Send>>;
 
+/// A handler at work. It is boxed here, where it begins: the futures around it would be as large as
+/// it, some kilobytes, and are moved.
+type Handling<T> = Pin<Box<dyn Future<Output = Answered<T>> + Send>>;
+
 /// A handler as tonic calls it: once for the message of a call.
 struct Method<H> {
     name: &'static str,
     handle: H,
 }
 
-impl<Q, A, H, F> UnaryService<Q> for Method<H>
+impl<Q, A, H> UnaryService<Q> for Method<H>
 where
-    H: FnMut(Call<Q>) -> F,
-    F: Future<Output = Answered<A>>,
+    H: FnMut(Call<Q>) -> Handling<A>,
 {
     type Response = A;
-    type Future = Map<F, fn(Answered<A>) -> Result<Response<A>, Status>>;
+    type Future = Map<Handling<A>, fn(Answered<A>) -> Result<Response<A>, Status>>;
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
         (self.handle)(Call::enter(self.name, request)).map(leave)
     }
 }
 
-impl<Q, S, H, F> ServerStreamingService<Q> for Method<H>
+impl<Q, S, H> ServerStreamingService<Q> for Method<H>
 where
     S: Source,
-    H: FnMut(Call<Q>) -> F,
-    F: Future<Output = Answered<S>>,
+    H: FnMut(Call<Q>) -> Handling<S>,
 {
     type Response = S::Message;
     type ResponseStream = Messages<S::Message>;
-    type Future = Map<F, fn(Answered<S>) -> Result<Response<Self::ResponseStream>, Status>>;
+    type Future =
+        Map<Handling<S>, fn(Answered<S>) -> Result<Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
         (self.handle)(Call::enter(self.name, request)).map(leave_stream)
@@ -90,30 +93,28 @@ where
 }
 
 /// Answers a call of a method with one answer.
-fn unary<Q, A, F, B>(
+fn unary<Q, A, B>(
     name: &'static str,
-    handle: impl FnMut(Call<Q>) -> F + Send + 'static,
+    handle: impl FnMut(Call<Q>) -> Handling<A> + Send + 'static,
     request: http::Request<B>,
 ) -> Answering
 where
     Q: Message + Default + Send + 'static,
     A: Message + Send + 'static,
-    F: Future<Output = Answered<A>> + Send + 'static,
     B: Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
 {
     Box::pin(async move { Ok(grpc().unary(Method { name, handle }, request).await) })
 }
 
 /// Answers a call of a method with a stream of answers.
-fn stream<Q, S, F, B>(
+fn stream<Q, S, B>(
     name: &'static str,
-    handle: impl FnMut(Call<Q>) -> F + Send + 'static,
+    handle: impl FnMut(Call<Q>) -> Handling<S> + Send + 'static,
     request: http::Request<B>,
 ) -> Answering
 where
     Q: Message + Default + Send + 'static,
     S: Source<Message: Message + Send>,
-    F: Future<Output = Answered<S>> + Send + 'static,
     B: Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
 {
     let method = Method { name, handle };
@@ -145,9 +146,9 @@ macro_rules! services {
                 $($(
                     concat!("/bookd.v1.", stringify!($service), "/", stringify!($name)) => {
                         let api = Arc::clone(api);
-                        let handle = move |call: Call<pb::$request>| {
+                        let handle = move |call: Call<pb::$request>| -> Handling<_> {
                             let api = Arc::clone(&api);
-                            async move { $module::$handler(&api, call).await }
+                            Box::pin(async move { $module::$handler(&api, call).await })
                         };
                         Ok($kind(stringify!($name), handle, request))
                     }
