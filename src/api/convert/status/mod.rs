@@ -3,19 +3,19 @@
 //! This folder alone decides codes. UNAVAILABLE means that certainly nothing happened; where that
 //! is not known the code is UNKNOWN.
 
+mod error_answer;
 mod refusal;
 mod rejection;
 mod slot;
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::engine::Failure;
 use crate::proto::v1::ErrorReason;
 use bookd_core::ids::Revision;
+use error_answer::{Detail, ErrorAnswer};
 
 pub(crate) use rejection::rejected;
 
@@ -33,13 +33,11 @@ const RETRY_SOON: Duration = Duration::from_millis(100);
 /// When a client may retry after a store that refused, or a server that stops.
 const RETRY_LATER: Duration = Duration::from_secs(1);
 
-type ErrorMetadata = HashMap<String, String>;
-
 /// The status of a failure of the engine.
 pub(crate) fn failed(failure: &Failure) -> Status {
     use ErrorReason as Reason;
     match failure {
-        Failure::Refused(refused) => refusal::refused(refused),
+        Failure::Refused(refused) => refusal::refused(refused).status(),
         Failure::Overloaded => overloaded("the queue is full; nothing happened, retry shortly"),
         Failure::ShuttingDown => unavailable(
             Reason::ShuttingDown,
@@ -63,16 +61,16 @@ pub(crate) fn failed(failure: &Failure) -> Status {
         Failure::ExpiredInQueue => {
             expired("the deadline passed before the work began; nothing happened")
         }
-        Failure::Compacted(oldest) => with(
+        Failure::Compacted(oldest) => ErrorAnswer::new(
             Code::OutOfRange,
             Reason::RevisionCompacted,
             format!(
                 "that history is no longer kept: begin a list again from its first page, watch \
                  from revision {oldest} on"
             ),
-            "oldest_revision",
-            oldest.to_string(),
-        ),
+        )
+        .with("oldest_revision", oldest.to_string())
+        .status(),
         Failure::InFuture { newest, oldest } => out_of_range(
             Reason::RevisionInFuture,
             format!(
@@ -104,13 +102,12 @@ fn out_of_range(
     reason: ErrorReason,
     message: String,
     oldest: Revision,
-    (key, revision): (&str, Revision),
+    (key, revision): (&'static str, Revision),
 ) -> Status {
-    let metadata = ErrorMetadata::from([
-        ("oldest_revision".to_owned(), oldest.to_string()),
-        (key.to_owned(), revision.to_string()),
-    ]);
-    status(Code::OutOfRange, message, details(reason, metadata))
+    ErrorAnswer::new(Code::OutOfRange, reason, message)
+        .with("oldest_revision", oldest.to_string())
+        .with(key, revision.to_string())
+        .status()
 }
 
 /// The server does too much already. Certainly nothing happened.
@@ -120,9 +117,9 @@ fn overloaded(message: &str) -> Status {
 
 /// Certainly nothing happened, and a retry after `retry_after` may succeed.
 fn unavailable(reason: ErrorReason, retry_after: Duration, message: impl Into<String>) -> Status {
-    let mut details = details(reason, ErrorMetadata::new());
-    details.set_retry_info(Some(retry_after));
-    status(Code::Unavailable, message, details)
+    ErrorAnswer::new(Code::Unavailable, reason, message)
+        .detailed(Detail::RetryAfter(retry_after))
+        .status()
 }
 
 /// The call may have changed something or not.
@@ -135,25 +132,9 @@ fn expired(message: &str) -> Status {
     plain(Code::DeadlineExceeded, ErrorReason::ExpiredInQueue, message)
 }
 
-/// An error with a reason and no metadata.
+/// An error with a reason and nothing else.
 fn plain(code: Code, reason: ErrorReason, message: impl Into<String>) -> Status {
-    status(code, message, details(reason, ErrorMetadata::new()))
-}
-
-/// An error with one entry of metadata.
-fn with(code: Code, reason: ErrorReason, message: String, key: &str, value: String) -> Status {
-    let metadata = ErrorMetadata::from([(key.to_owned(), value)]);
-    status(code, message, details(reason, metadata))
-}
-
-fn status(code: Code, message: impl Into<String>, details: ErrorDetails) -> Status {
-    Status::with_error_details(code, message, details)
-}
-
-fn details(reason: ErrorReason, metadata: ErrorMetadata) -> ErrorDetails {
-    let mut details = ErrorDetails::new();
-    details.set_error_info(reason.as_str_name(), ERROR_DOMAIN, metadata);
-    details
+    ErrorAnswer::new(code, reason, message).status()
 }
 
 /// The text, cut to the length that a description may have.
@@ -171,6 +152,7 @@ fn shortened(text: &str) -> String {
 mod tests {
     use bookd_transport::grpc::Grpc;
     use bookd_transport::{FoundIn, Protocol, Rejection};
+    use tonic_types::StatusExt;
 
     use super::*;
     use crate::api::convert::rejections::{StatusErrors, trailers};

@@ -1,25 +1,22 @@
-//! Refusals of the core as statuses: each has one code and one reason.
+//! Refusals of the core as errors: each has one code and one reason.
 //!
 //! A refusal inside a batch or a series keeps the code and the reason that it has alone.
 
-use tonic::{Code, Status};
-use tonic_types::StatusExt;
+use tonic::Code;
 
+use super::error_answer::{Detail, ErrorAnswer};
 use super::slot::{series_refused, slot_refused};
-use super::{
-    ERROR_DOMAIN, ErrorMetadata, MESSAGE_VIOLATIONS_MAX, VIOLATIONS_MAX, details, plain, shortened,
-    status, with,
-};
+use super::{MESSAGE_VIOLATIONS_MAX, VIOLATIONS_MAX, shortened};
 use crate::proto::v1::ErrorReason as Reason;
 use bookd_core::appointment::AppointmentState;
 use bookd_core::field_violation::FieldViolation;
 use bookd_core::refusal::Refusal;
 
-/// The status of a refusal.
-pub(super) fn refused(refusal: &Refusal) -> Status {
+/// The error of a refusal.
+pub(super) fn refused(refusal: &Refusal) -> ErrorAnswer {
     match refusal {
         Refusal::FieldInvalid(violations) => invalid(violations),
-        Refusal::RequestIdReused => plain(
+        Refusal::RequestIdReused => ErrorAnswer::new(
             Code::InvalidArgument,
             Reason::RequestIdReused,
             "this request_id belongs to another request; take a new one for a new request",
@@ -45,7 +42,7 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
         }
         Refusal::EtagMismatch { resource } => {
             let message = format!("{resource} changed since this etag was read; read it again");
-            plain(Code::Aborted, Reason::EtagMismatch, message)
+            ErrorAnswer::new(Code::Aborted, Reason::EtagMismatch, message)
         }
         Refusal::HoldExpired { expire_time } => precondition(
             Reason::HoldExpired,
@@ -63,45 +60,56 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
             ("latest_time", latest.to_string()),
         ),
         Refusal::CalendarNotEmpty { upcoming } => calendar_not_empty(*upcoming),
-        Refusal::Slot(slot) => slot_refused(slot, ErrorMetadata::new(), ""),
+        Refusal::Slot(slot) => slot_refused(slot),
         Refusal::InBatch { index, refusal } => in_batch(*index, refusal),
         Refusal::Series(report) => series_refused(report),
         Refusal::OfSeries {
             appointment,
             refusal,
         } => {
-            let entry = ("appointment_id".to_owned(), appointment.to_string());
-            let metadata = ErrorMetadata::from([entry]);
-            within(&format!("appointment {appointment}"), refusal, metadata)
+            let entry = ("appointment_id", appointment.to_string());
+            within(&format!("appointment {appointment}"), refusal, entry)
         }
     }
 }
 
 /// There is no resource of this name.
-fn not_found(reason: Reason, kind: &str, name: &str) -> Status {
+fn not_found(reason: Reason, kind: &'static str, name: &str) -> ErrorAnswer {
     let message = format!("there is no {kind} {name}");
     of_resource(Code::NotFound, reason, (kind, name), message)
 }
 
 /// There is a resource of this name already.
-fn exists(reason: Reason, kind: &str, name: &str) -> Status {
+fn exists(reason: Reason, kind: &'static str, name: &str) -> ErrorAnswer {
     let message = format!("{kind} {name} exists already");
     of_resource(Code::AlreadyExists, reason, (kind, name), message)
 }
 
 /// An error that names the resource that it is about.
-fn of_resource(code: Code, reason: Reason, (kind, name): (&str, &str), message: String) -> Status {
-    let mut details = details(reason, ErrorMetadata::new());
-    details.set_resource_info(kind, name, "", &message);
-    status(code, message, details)
+fn of_resource(
+    code: Code,
+    reason: Reason,
+    (kind, name): (&'static str, &str),
+    message: String,
+) -> ErrorAnswer {
+    let resource = Detail::Resource {
+        kind,
+        name: name.to_owned(),
+        description: message.clone(),
+    };
+    ErrorAnswer::new(code, reason, message).detailed(resource)
 }
 
 /// The state of the calendar or of the appointment forbids the change.
-fn precondition(reason: Reason, message: String, (key, value): (&str, String)) -> Status {
-    with(Code::FailedPrecondition, reason, message, key, value)
+fn precondition(
+    reason: Reason,
+    message: String,
+    (key, value): (&'static str, String),
+) -> ErrorAnswer {
+    ErrorAnswer::new(Code::FailedPrecondition, reason, message).with(key, value)
 }
 
-fn wrong_state(state: AppointmentState, asked: &str, detail: Option<&str>) -> Status {
+fn wrong_state(state: AppointmentState, asked: &str, detail: Option<&str>) -> ErrorAnswer {
     let detail = detail
         .map(|detail| format!(": {detail}"))
         .unwrap_or_default();
@@ -112,7 +120,7 @@ fn wrong_state(state: AppointmentState, asked: &str, detail: Option<&str>) -> St
     )
 }
 
-fn calendar_not_empty(upcoming: usize) -> Status {
+fn calendar_not_empty(upcoming: usize) -> ErrorAnswer {
     let them = if upcoming == 1 {
         "appointment; cancel it"
     } else {
@@ -125,17 +133,14 @@ fn calendar_not_empty(upcoming: usize) -> Status {
     )
 }
 
-fn invalid(violations: &[FieldViolation]) -> Status {
-    let mut details = details(Reason::FieldInvalid, ErrorMetadata::new());
-    for violation in violations.iter().take(VIOLATIONS_MAX) {
-        details.add_bad_request_violation(
-            shortened(&violation.field),
-            shortened(&violation.description),
-        );
-    }
+fn invalid(violations: &[FieldViolation]) -> ErrorAnswer {
+    let spelled_out = violations.iter().take(VIOLATIONS_MAX);
+    let mut fields: Vec<_> = spelled_out
+        .map(|it| (shortened(&it.field), shortened(&it.description)))
+        .collect();
     let further = violations.len().saturating_sub(VIOLATIONS_MAX);
     if further > 0 {
-        details.add_bad_request_violation("", format!("and {further} more"));
+        fields.push((String::new(), format!("and {further} more")));
     }
     let message: Vec<String> = violations
         .iter()
@@ -148,13 +153,13 @@ fn invalid(violations: &[FieldViolation]) -> Status {
         String::new()
     };
     let message = format!("{}{more}", message.join("; "));
-    status(Code::InvalidArgument, message, details)
+    ErrorAnswer::new(Code::InvalidArgument, Reason::FieldInvalid, message)
+        .detailed(Detail::Fields(fields))
 }
 
 /// The refusal of one booking of a batch, with the index of that booking.
-fn in_batch(index: usize, refusal: &Refusal) -> Status {
+fn in_batch(index: usize, refusal: &Refusal) -> ErrorAnswer {
     let field = format!("requests[{index}]");
-    let metadata = ErrorMetadata::from([("index".to_owned(), index.to_string())]);
     match refusal {
         Refusal::FieldInvalid(violations) => {
             let in_request = |violation: &FieldViolation| {
@@ -163,21 +168,16 @@ fn in_batch(index: usize, refusal: &Refusal) -> Status {
             };
             invalid(&violations.iter().map(in_request).collect::<Vec<_>>())
         }
-        Refusal::Slot(slot) => slot_refused(slot, metadata, &format!("{field}: ")),
-        other => within(&field, other, metadata),
+        other => within(&field, other, ("index", index.to_string())),
     }
 }
 
-/// The refusal of one element of a larger request: `element` names it in the message, `metadata`
-/// for programs.
-fn within(element: &str, refusal: &Refusal, metadata: ErrorMetadata) -> Status {
-    let inner = refused(refusal);
-    let mut details = inner.get_error_details();
-    if let Some(info) = details.error_info() {
-        let (reason, mut all) = (info.reason.clone(), info.metadata.clone());
-        all.extend(metadata);
-        details.set_error_info(reason, ERROR_DOMAIN, all);
+/// The refusal of one element of a larger request: `element` names it in the message, the entry of
+/// metadata for programs.
+fn within(element: &str, refusal: &Refusal, (key, value): (&'static str, String)) -> ErrorAnswer {
+    let inner = refused(refusal).with(key, value);
+    ErrorAnswer {
+        message: format!("{element}: {}", inner.message),
+        ..inner
     }
-    let message = format!("{element}: {}", inner.message());
-    status(inner.code(), message, details)
 }

@@ -3,10 +3,10 @@
 //!
 //! A broken rule is SLOT_UNAVAILABLE, a lost race for the time SLOT_TAKEN.
 
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, PreconditionViolation};
+use tonic::Code;
 
-use super::{ErrorMetadata, MESSAGE_VIOLATIONS_MAX, VIOLATIONS_MAX, details, shortened, status};
+use super::error_answer::{Detail, ErrorAnswer, Precondition};
+use super::{MESSAGE_VIOLATIONS_MAX, VIOLATIONS_MAX, shortened};
 use crate::proto::v1::ErrorReason;
 use bookd_core::appointment::series::{Occurrence, SeriesReport};
 use bookd_core::slots::violation::{SlotRefusal, Violation};
@@ -16,28 +16,17 @@ use bookd_core::time::interval::Interval;
 /// indices of the refused occurrences as well, which may be as many.
 const SERIES_VIOLATION_BYTES_MAX: usize = 3 * 1_024;
 
-/// The refusal of one slot; `prefix` begins the message and says which request it is about.
-pub(super) fn slot_refused(
-    slot: &SlotRefusal,
-    mut metadata: ErrorMetadata,
-    prefix: &str,
-) -> Status {
+/// The refusal of one slot.
+pub(super) fn slot_refused(slot: &SlotRefusal) -> ErrorAnswer {
     let (code, reason) = code_and_reason(slot.is_rule_broken());
-    metadata.extend(near(slot));
-    let mut details = details(reason, metadata);
-    let spelled_out = slot
-        .violations
-        .iter()
-        .take(VIOLATIONS_MAX)
-        .map(|violation| {
-            PreconditionViolation::new(
-                violation.code.name(),
-                violation.calendar.as_str(),
-                shortened(&violation.rule),
-            )
-        });
-    let spelled_out: Vec<_> = spelled_out.collect();
-    set_violations(&mut details, spelled_out, slot.violations.len());
+    let spelled_out = slot.violations.iter().take(VIOLATIONS_MAX);
+    let spelled_out = spelled_out
+        .map(|violation| Precondition {
+            kind: violation.code.name(),
+            subject: violation.calendar.as_str().to_owned(),
+            description: shortened(&violation.rule),
+        })
+        .collect();
     let codes: Vec<&str> = slot
         .violations
         .iter()
@@ -54,30 +43,21 @@ pub(super) fn slot_refused(
         "is taken"
     };
     let (start, codes) = (slot.slot.start, codes.join(", "));
-    let message = format!("{prefix}{start} {verb}: {codes}{after}");
-    status(code, message, details)
+    let answer = ErrorAnswer::new(code, reason, format!("{start} {verb}: {codes}{after}"));
+    near(slot, answer).detailed(preconditions(spelled_out, slot.violations.len()))
 }
 
 /// The refusal of a series. The metadata has the indices of all occurrences that cannot be booked;
 /// the first violations are spelled out, each with its occurrence and the nearest slots, and
 /// further ones are counted.
-pub(super) fn series_refused(report: &SeriesReport) -> Status {
+pub(super) fn series_refused(report: &SeriesReport) -> ErrorAnswer {
     let (code, reason) = code_and_reason(report.is_rule_broken());
     let refused: Vec<(&Occurrence, &SlotRefusal)> = report.refused().collect();
     let indices: Vec<String> = refused
         .iter()
         .map(|(occurrence, _)| occurrence.index.to_string())
         .collect();
-    let mut metadata = ErrorMetadata::from([("occurrences".to_owned(), indices.join(","))]);
-    metadata.extend(
-        refused
-            .first()
-            .map(|(_, slot)| near(slot))
-            .unwrap_or_default(),
-    );
-    let mut details = details(reason, metadata);
     let violations = refused.iter().map(|(_, slot)| slot.violations.len()).sum();
-    set_violations(&mut details, first_of_series(&refused), violations);
     let starts: Vec<String> = refused
         .iter()
         .take(MESSAGE_VIOLATIONS_MAX)
@@ -96,7 +76,12 @@ pub(super) fn series_refused(report: &SeriesReport) -> Status {
     let (count, all) = (refused.len(), report.occurrences.len());
     let starts = starts.join(", ");
     let message = format!("{count} of {all} occurrences {verb}: {starts}{more}");
-    status(code, message, details)
+    let answer = ErrorAnswer::new(code, reason, message).with("occurrences", indices.join(","));
+    let answer = match refused.first() {
+        Some((_, slot)) => near(slot, answer),
+        None => answer,
+    };
+    answer.detailed(preconditions(first_of_series(&refused), violations))
 }
 
 /// A broken rule stays broken, so FAILED_PRECONDITION; a taken time was lost to another call, so
@@ -109,18 +94,22 @@ fn code_and_reason(is_rule_broken: bool) -> (Code, ErrorReason) {
     }
 }
 
-/// Sets the violations that are spelled out, and how many of `all` are not.
-fn set_violations(details: &mut ErrorDetails, spelled_out: Vec<PreconditionViolation>, all: usize) {
+/// The violations that are spelled out, and how many of `all` are not.
+fn preconditions(mut spelled_out: Vec<Precondition>, all: usize) -> Detail {
     let further = all.saturating_sub(spelled_out.len());
-    details.set_precondition_failure(spelled_out);
     if further > 0 {
-        details.add_precondition_failure_violation("", "", format!("and {further} more"));
+        spelled_out.push(Precondition {
+            kind: "",
+            subject: String::new(),
+            description: format!("and {further} more"),
+        });
     }
+    Detail::Preconditions(spelled_out)
 }
 
 /// The first violations of a series, as many as `VIOLATIONS_MAX` and `SERIES_VIOLATION_BYTES_MAX`
 /// allow.
-fn first_of_series(refused: &[(&Occurrence, &SlotRefusal)]) -> Vec<PreconditionViolation> {
+fn first_of_series(refused: &[(&Occurrence, &SlotRefusal)]) -> Vec<Precondition> {
     let all = refused.iter().flat_map(|(occurrence, slot)| {
         slot.violations
             .iter()
@@ -129,9 +118,8 @@ fn first_of_series(refused: &[(&Occurrence, &SlotRefusal)]) -> Vec<PreconditionV
     let mut bytes = 0;
     all.take(VIOLATIONS_MAX)
         .take_while(|spelled_out| {
-            bytes += spelled_out.r#type.len()
-                + spelled_out.subject.len()
-                + spelled_out.description.len();
+            bytes +=
+                spelled_out.kind.len() + spelled_out.subject.len() + spelled_out.description.len();
             bytes <= SERIES_VIOLATION_BYTES_MAX
         })
         .collect()
@@ -141,7 +129,7 @@ fn of_occurrence(
     occurrence: &Occurrence,
     slot: &SlotRefusal,
     violation: &Violation,
-) -> PreconditionViolation {
+) -> Precondition {
     let rule = format!(
         "occurrence {} at {}{}: {}",
         occurrence.index,
@@ -149,29 +137,31 @@ fn of_occurrence(
         nearest(slot),
         violation.rule
     );
-    PreconditionViolation::new(
-        violation.code.name(),
-        violation.calendar.as_str(),
-        shortened(&rule),
-    )
+    Precondition {
+        kind: violation.code.name(),
+        subject: violation.calendar.as_str().to_owned(),
+        description: shortened(&rule),
+    }
 }
 
-/// The slot that was asked for and the nearest free ones, as metadata for programs.
-fn near(slot: &SlotRefusal) -> ErrorMetadata {
+/// Adds the slot that was asked for and the nearest free ones, as metadata for programs.
+fn near(slot: &SlotRefusal, answer: ErrorAnswer) -> ErrorAnswer {
     let shown = |interval: Interval| format!("{}/{}", interval.start, interval.end);
-    let mut metadata = ErrorMetadata::from([("slot".to_owned(), shown(slot.slot))]);
+    let mut answer = answer.with("slot", shown(slot.slot));
     let nearest = [
         ("nearest_before", slot.nearest_before),
         ("nearest_after", slot.nearest_after),
     ];
     for (key, interval) in nearest {
-        metadata.extend(interval.map(|interval| (key.to_owned(), shown(interval))));
+        if let Some(interval) = interval {
+            answer = answer.with(key, shown(interval));
+        }
     }
     // A missing slot means that there is none within so many days, and no more than that.
     if slot.nearest_days > 0 && (slot.nearest_before.is_none() || slot.nearest_after.is_none()) {
-        metadata.insert("nearest_days".to_owned(), slot.nearest_days.to_string());
+        answer = answer.with("nearest_days", slot.nearest_days.to_string());
     }
-    metadata
+    answer
 }
 
 /// The nearest free slots, as text for people; empty where none is known.
