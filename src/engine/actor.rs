@@ -421,7 +421,7 @@ impl Actor {
             };
             ends_deletion |= self.is_end_of_deletion(&envelope.command);
             match self.blocked(&envelope.command) {
-                Some(failure) => drop(envelope.reply.send(Err(failure))),
+                Some(failure) => envelope.reply.send(Err(failure)),
                 None => batch.decide_command(&mut self.state, envelope, seen),
             }
         }

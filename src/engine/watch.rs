@@ -180,7 +180,7 @@ impl Watch {
         let subscriptions = &self.subscription.subscriptions;
         let is_known = self.is_fresh
             || match change {
-                Queued::Whole(whole) => subscriptions.is_current(whole, self.read_at, newest),
+                Queued::Whole(whole) => subscriptions.renew(whole, self.read_at, newest),
                 Queued::Part(part) => subscriptions.refresh(part, self.read_at, newest),
             };
         if !is_known {

@@ -1,9 +1,10 @@
 //! A committed change in memory, for watchers, with its message encoded once for all whose filter
 //! passes the whole of it.
 //!
-//! A message shows persons as they are now. When a person in it changes, or is erased, the message
-//! is dropped, and whoever took the change before must take it anew.
+//! A message shows persons as they are now. Once a person in it changes, or is erased, the message
+//! is not sent any more, and whoever took the change before takes it anew.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -32,7 +33,7 @@ fn places_bytes(event: &LogEvent, appointment: Option<&Appointment>) -> usize {
 }
 
 /// The appointment of each event of a change; none for events of calendars.
-type Appointments = Vec<Option<Arc<Appointment>>>;
+pub(super) type Appointments = Vec<Option<Arc<Appointment>>>;
 
 /// A committed change with the appointments of its events.
 pub(crate) struct Committed {
@@ -43,16 +44,12 @@ pub(crate) struct Committed {
     pub(super) bytes: usize,
     /// The size in bytes of a message of the whole change, by estimate.
     pub(super) message_bytes: usize,
-    whole: Mutex<Whole>,
-}
-
-/// The message of a whole change.
-#[derive(Default)]
-struct Whole {
-    /// Goes up when what the message shows of persons may be out of date.
-    version: u64,
-    /// The message, once it was made for this version.
-    message: Option<Bytes>,
+    /// For each appointment of the change a count of the changes of its person, which all changes
+    /// of the appointment share; and one of its own, for its leaving the tail.
+    versions: Vec<Arc<AtomicU64>>,
+    left: AtomicU64,
+    /// The message of the whole change, once it was made, and the version that it shows.
+    message: Mutex<Option<(u64, Bytes)>>,
 }
 
 impl Committed {
@@ -80,21 +77,35 @@ impl Committed {
             bytes: appointments.len() * EVENT_BYTES + texts + places + message_bytes,
             message_bytes,
             appointments,
-            whole: Mutex::default(),
+            versions: Vec::new(),
+            left: AtomicU64::new(0),
+            message: Mutex::default(),
         }
     }
 
-    fn whole(&self) -> MutexGuard<'_, Whole> {
-        // Each change of it is one assignment.
-        self.whole.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Follows the person of one more appointment of the change by this count.
+    pub(super) fn follow(&mut self, version: Arc<AtomicU64>) {
+        self.versions.push(version);
     }
 
-    /// Drops the message: a person in it has changed since, or the tail does not follow the change
-    /// any more. Whoever has taken the change must take it anew.
-    pub(super) fn outdate(&self) {
-        let mut whole = self.whole();
-        whole.version += 1;
-        whole.message = None;
+    /// Goes up with each change of a person in it. Sums of counts that only go up are equal only
+    /// where each count is.
+    fn version(&self) -> u64 {
+        let counts = self.versions.iter().map(|it| it.load(Ordering::SeqCst));
+        self.left.load(Ordering::SeqCst) + counts.sum::<u64>()
+    }
+
+    /// The message that was made last, with its version.
+    fn message(&self) -> MutexGuard<'_, Option<(u64, Bytes)>> {
+        // Each change of it is one assignment.
+        self.message.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops the message, because the tail does not follow the change any more. Whoever has taken
+    /// the change must take it anew.
+    pub(super) fn leave(&self) {
+        self.left.fetch_add(1, Ordering::SeqCst);
+        *self.message() = None;
     }
 
     /// The change for a watcher whose filter passes all of it; `latest` gives its appointments as
@@ -103,15 +114,12 @@ impl Committed {
         self: &Arc<Self>,
         latest: impl FnOnce() -> Appointments,
     ) -> WholeChange {
-        let whole = self.whole();
-        let shown = match &whole.message {
-            Some(message) => Shown::Message(message.clone()),
-            None => Shown::Latest(latest()),
-        };
+        let version = self.version();
+        let made = self.message().clone().filter(|made| made.0 == version);
         WholeChange {
-            version: whole.version,
+            version,
             committed: Arc::clone(self),
-            shown,
+            shown: made.map_or_else(|| Shown::Latest(latest()), |made| Shown::Message(made.1)),
         }
     }
 
@@ -188,7 +196,7 @@ impl WholeChange {
 
     /// Whether it still shows persons as they are now. Asked when the tail has every change.
     pub(crate) fn is_current(&self) -> bool {
-        self.committed.whole().version == self.version
+        self.committed.version() == self.version
     }
 
     /// The message of the change, made by `make` for the first watcher that asks.
@@ -197,18 +205,17 @@ impl WholeChange {
             Shown::Message(message) => return message.clone(),
             Shown::Latest(latest) => latest,
         };
-        let is_ours = |whole: &Whole| whole.version == self.version;
-        let made_meanwhile = Some(self.committed.whole())
-            .filter(|whole| is_ours(whole))
-            .and_then(|whole| whole.message.clone());
-        made_meanwhile.unwrap_or_else(|| {
-            let message = make(&self.committed.to_part(&CalendarFilter::All, latest));
-            let mut whole = self.committed.whole();
-            if is_ours(&whole) {
-                whole.message = Some(message.clone());
-            }
-            message
-        })
+        let made = self.committed.message().clone();
+        if let Some((_, message)) = made.filter(|made| made.0 == self.version) {
+            return message;
+        }
+        let message = make(&self.committed.to_part(&CalendarFilter::All, latest));
+        let mut kept = self.committed.message();
+        // Whoever took the change later has a message of a later version.
+        if kept.as_ref().is_none_or(|kept| kept.0 < self.version) {
+            *kept = Some((self.version, message.clone()));
+        }
+        message
     }
 }
 
@@ -308,5 +315,21 @@ mod tests {
         // Revision 4 is missing, so that the tail begins anew.
         tail.absorb(&[named(5, "Eve")]);
         assert!(!second.is_current());
+    }
+
+    #[test]
+    fn a_person_that_changes_ten_thousand_times_is_followed_without_a_walk_over_the_tail() {
+        let mut tail = Tail::new(1_000, 10);
+        let names = ["Eve", ""].into_iter().cycle();
+        let changes: Vec<_> = (1..=10_000)
+            .zip(names)
+            .map(|(n, name)| named(n, name))
+            .collect();
+        tail.absorb(&changes);
+        let change = taken(&tail, 9_000);
+        assert_eq!(shown(&change), (Bytes::new(), true));
+        tail.absorb(&[named(10_001, "Eve")]);
+        assert!(!change.is_current());
+        assert_eq!(shown(&taken(&tail, 9_001)), (Bytes::from("Eve"), true));
     }
 }

@@ -243,16 +243,17 @@ impl Subscriptions {
         newest <= read_at || self.tail().refresh(part, read_at, newest)
     }
 
-    /// Whether a change that was taken at `read_at` still shows persons as they are at `newest`.
-    pub(crate) fn is_current(
+    /// Makes a change that was taken at `read_at` show persons as they are at `newest`. Returns false
+    /// when the change must be read again.
+    pub(crate) fn renew(
         &self,
-        change: &WholeChange,
+        change: &mut WholeChange,
         read_at: Revision,
         newest: Revision,
     ) -> bool {
         newest <= read_at || {
             let tail = self.tail();
-            tail.end().is_some_and(|end| end >= newest) && change.is_current()
+            tail.end().is_some_and(|end| end >= newest) && tail.renew(change)
         }
     }
 

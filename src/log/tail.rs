@@ -7,12 +7,13 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::committed::{Committed, TailChange};
+use super::committed::{Appointments, Committed, TailChange, WholeChange};
 use crate::store::log_reader::{PAGE_CHANGES_MAX, PAGE_EVENTS_MAX, PART_BYTES_MAX};
 use crate::store::{CalendarFilter, ChangePart};
 use bookd_core::appointment::Appointment;
-use bookd_core::change::Change;
+use bookd_core::change::{Change, Event};
 use bookd_core::ids::{AppointmentId, Revision};
 use bookd_core::log::LogPosition;
 
@@ -32,8 +33,10 @@ pub(crate) struct TailPage {
 struct Latest {
     /// As of the last change of it.
     appointment: Arc<Appointment>,
-    /// The changes of it in the tail, in order.
-    revisions: VecDeque<Revision>,
+    /// Counts the changes of its person; every change of it in the tail follows the count.
+    version: Arc<AtomicU64>,
+    /// The number of events of it in the tail.
+    events: usize,
 }
 
 /// The last committed changes.
@@ -64,7 +67,7 @@ impl Tail {
 
     /// Drops all changes, so that the next one begins the tail anew.
     fn clear(&mut self) {
-        self.changes.iter().for_each(|it| it.outdate());
+        self.changes.iter().for_each(|it| it.leave());
         *self = Self::new(self.changes_max, self.part_events_max);
     }
 
@@ -77,14 +80,17 @@ impl Tail {
             let committed = Some(change)
                 .filter(|it| it.events.len() <= self.part_events_max && it.staged().is_none())
                 .map(Committed::new);
-            let Some(committed) = committed.filter(|it| it.message_bytes < PART_BYTES_MAX) else {
+            let Some(mut committed) = committed.filter(|it| it.message_bytes < PART_BYTES_MAX)
+            else {
                 self.clear();
                 continue;
             };
             self.events += committed.appointments.len();
             self.bytes += committed.bytes;
-            for appointment in committed.appointments.iter().flatten() {
-                self.note(appointment, change.revision);
+            for event in &change.events {
+                if let Event::Appointment { after, .. } = event {
+                    committed.follow(self.note(after));
+                }
             }
             self.changes.push_back(Arc::new(committed));
             while self.is_over_limits() {
@@ -93,28 +99,21 @@ impl Tail {
         }
     }
 
-    /// Notes an appointment as of the change at `revision`. Earlier changes show its person as it is
-    /// now, so that their messages are out of date if the person is another.
-    fn note(&mut self, appointment: &Arc<Appointment>, revision: Revision) {
-        let Some(latest) = self.latest.get_mut(&appointment.id) else {
-            let latest = Latest {
-                appointment: Arc::clone(appointment),
-                revisions: [revision].into(),
-            };
-            self.latest.insert(appointment.id, latest);
-            return;
-        };
+    /// Notes an appointment as of a new change, and returns the count of the changes of its person.
+    /// Earlier changes show the person as it is now, so that their messages are out of date if the
+    /// person is another.
+    fn note(&mut self, appointment: &Arc<Appointment>) -> Arc<AtomicU64> {
+        let latest = self.latest.entry(appointment.id).or_insert_with(|| Latest {
+            appointment: Arc::clone(appointment),
+            version: Arc::default(),
+            events: 0,
+        });
+        latest.events += 1;
         if latest.appointment.person != appointment.person {
-            let first = self.changes.front().map_or(revision, |it| it.revision());
-            for earlier in &latest.revisions {
-                let index = usize::try_from(earlier.0 - first.0).unwrap_or(usize::MAX);
-                if let Some(change) = self.changes.get(index) {
-                    change.outdate();
-                }
-            }
+            latest.version.fetch_add(1, Ordering::SeqCst);
         }
         latest.appointment = Arc::clone(appointment);
-        latest.revisions.push_back(revision);
+        Arc::clone(&latest.version)
     }
 
     fn is_over_limits(&self) -> bool {
@@ -129,11 +128,11 @@ impl Tail {
         };
         self.events -= first.appointments.len();
         self.bytes -= first.bytes;
-        first.outdate();
+        first.leave();
         for appointment in first.appointments.iter().flatten() {
             if let Entry::Occupied(mut latest) = self.latest.entry(appointment.id) {
-                latest.get_mut().revisions.pop_front();
-                if latest.get().revisions.is_empty() {
+                latest.get_mut().events -= 1;
+                if latest.get().events == 0 {
                     latest.remove();
                 }
             }
@@ -175,13 +174,7 @@ impl Tail {
         for committed in self.after(after)?.take(PAGE_CHANGES_MAX) {
             let revision = committed.revision();
             page.next = LogPosition::after(revision);
-            let latest = || {
-                let latest = |appointment: &Option<Arc<Appointment>>| {
-                    let latest = self.latest.get(&appointment.as_ref()?.id);
-                    latest.map(|it| Arc::clone(&it.appointment))
-                };
-                committed.appointments.iter().map(latest).collect()
-            };
+            let latest = || self.latest_of(committed);
             let all = &committed.entry.events;
             let passing = all.iter().filter(|event| filter.passes(event)).count();
             if passing > 0 {
@@ -197,6 +190,31 @@ impl Tail {
             }
         }
         Some(page)
+    }
+
+    /// The appointments of a change as they are now.
+    fn latest_of(&self, committed: &Committed) -> Appointments {
+        let latest = |appointment: &Option<Arc<Appointment>>| {
+            let latest = self.latest.get(&appointment.as_ref()?.id);
+            latest.map(|it| Arc::clone(&it.appointment))
+        };
+        committed.appointments.iter().map(latest).collect()
+    }
+
+    /// Takes a change anew if it shows a person as it is no more. Returns false when it is not in
+    /// the tail any more.
+    pub(crate) fn renew(&self, change: &mut WholeChange) -> bool {
+        if change.is_current() {
+            return true;
+        }
+        let first = self.changes.front().map(|it| it.revision().0);
+        let index = first.and_then(|first| change.revision().0.checked_sub(first));
+        let index = index.and_then(|index| usize::try_from(index).ok());
+        let Some(committed) = index.and_then(|index| self.changes.get(index)) else {
+            return false;
+        };
+        *change = committed.take_whole(|| self.latest_of(committed));
+        true
     }
 
     /// Brings the personal data of a part that was read at `read_at` up to date. Returns false when
@@ -223,7 +241,7 @@ mod tests {
     use super::*;
     use crate::store::log_reader::PART_EVENTS_MAX;
     use bookd_core::appointment::Place;
-    use bookd_core::change::{AppointmentEvent, Cause, Event};
+    use bookd_core::change::{AppointmentEvent, Cause};
     use bookd_core::ids::{CalendarId, Caller};
     use bookd_core::log::Touched;
     use bookd_core::time::Instant;

@@ -34,12 +34,20 @@ use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
 use crate::api::context::{Answered, Api, Call, leave};
+use crate::api::encoded::Encoded;
 use crate::api::stream::{Messages, Source, messages};
 use crate::proto::v1 as pb;
 
 /// The answer to a call, as it begins.
 pub(super) type Answering =
     Pin<Box<dyn Future<Output = Result<http::Response<tonic::body::Body>, Infallible>> + Send>>;
+
+/// A message of type `R`, or its bytes.
+trait Answers<R>: Message {}
+
+impl<R: Message> Answers<R> for R {}
+
+impl<R: Message> Answers<R> for Encoded<R> {}
 
 /// A handler at work. It is boxed here, where it begins: the futures around it would be as large as
 /// it, some kilobytes, and are moved.
@@ -93,45 +101,51 @@ where
 }
 
 /// Answers a call of a method with one answer.
-fn unary<Q, A, B>(
+fn unary<Q, A, R, B>(
     name: &'static str,
     handle: impl FnMut(Call<Q>) -> Handling<A> + Send + 'static,
     request: http::Request<B>,
 ) -> Answering
 where
     Q: Message + Default + Send + 'static,
-    A: Message + Send + 'static,
+    A: Answers<R> + Send + 'static,
     B: Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
 {
     Box::pin(async move { Ok(grpc().unary(Method { name, handle }, request).await) })
 }
 
 /// Answers a call of a method with a stream of answers.
-fn stream<Q, S, B>(
+fn stream<Q, S, R, B>(
     name: &'static str,
     handle: impl FnMut(Call<Q>) -> Handling<S> + Send + 'static,
     request: http::Request<B>,
 ) -> Answering
 where
     Q: Message + Default + Send + 'static,
-    S: Source<Message: Message + Send>,
+    S: Source<Message: Answers<R> + Send>,
     B: Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
 {
     let method = Method { name, handle };
     Box::pin(async move { Ok(grpc().server_streaming(method, request).await) })
 }
 
-/// Writes the table of methods, with rows of `unary Name = module::handler(Request);`, or `stream`
-/// for a method that answers a stream.
+/// Writes the table of methods, with rows of `unary Name = module::handler(Request) -> Response;`, or
+/// `stream` for a method that answers a stream.
 macro_rules! services {
-    ($($service:ident { $($kind:ident $name:ident = $module:ident::$handler:ident($request:ident);)* })*) => {
+    ($($service:ident { $($kind:ident $name:ident = $module:ident::$handler:ident($request:ident) -> $response:ident;)* })*) => {
         /// Every service of the contract, by its full name.
         pub const SERVICES: &[&str] = &[$(concat!("bookd.v1.", stringify!($service))),*];
 
-        /// Kind, service, name and request of each method.
+        /// Kind, service, name, request and response of each method.
         #[cfg(test)]
-        const METHODS: &[(&str, &str, &str, &str)] = &[$($(
-            (stringify!($kind), stringify!($service), stringify!($name), stringify!($request)),
+        const METHODS: &[[&str; 5]] = &[$($(
+            [
+                stringify!($kind),
+                stringify!($service),
+                stringify!($name),
+                stringify!($request),
+                stringify!($response),
+            ],
         )*)*];
 
         /// Answers a call; gives it back where the contract has no method of its path.
@@ -150,7 +164,7 @@ macro_rules! services {
                             let api = Arc::clone(&api);
                             Box::pin(async move { $module::$handler(&api, call).await })
                         };
-                        Ok($kind(stringify!($name), handle, request))
+                        Ok($kind::<_, _, pb::$response, _>(stringify!($name), handle, request))
                     }
                 )*)*
                 _ => Err(request),
@@ -161,57 +175,57 @@ macro_rules! services {
 
 services! {
     CalendarService {
-        unary CreateCalendar = calendars::create_calendar(CreateCalendarRequest);
-        unary GetCalendar = calendars::get_calendar(GetCalendarRequest);
-        unary UpdateCalendar = calendars::update_calendar(UpdateCalendarRequest);
-        unary DeleteCalendar = calendars::delete_calendar(DeleteCalendarRequest);
-        unary ListCalendars = calendars::list_calendars(ListCalendarsRequest);
-        unary PutAppointmentType = calendars::put_appointment_type(PutAppointmentTypeRequest);
-        unary GetAppointmentType = calendars::get_appointment_type(GetAppointmentTypeRequest);
-        unary DeleteAppointmentType = calendars::delete_appointment_type(DeleteAppointmentTypeRequest);
-        unary ListAppointmentTypes = calendars::list_appointment_types(ListAppointmentTypesRequest);
+        unary CreateCalendar = calendars::create_calendar(CreateCalendarRequest) -> CreateCalendarResponse;
+        unary GetCalendar = calendars::get_calendar(GetCalendarRequest) -> GetCalendarResponse;
+        unary UpdateCalendar = calendars::update_calendar(UpdateCalendarRequest) -> UpdateCalendarResponse;
+        unary DeleteCalendar = calendars::delete_calendar(DeleteCalendarRequest) -> DeleteCalendarResponse;
+        unary ListCalendars = calendars::list_calendars(ListCalendarsRequest) -> ListCalendarsResponse;
+        unary PutAppointmentType = calendars::put_appointment_type(PutAppointmentTypeRequest) -> PutAppointmentTypeResponse;
+        unary GetAppointmentType = calendars::get_appointment_type(GetAppointmentTypeRequest) -> GetAppointmentTypeResponse;
+        unary DeleteAppointmentType = calendars::delete_appointment_type(DeleteAppointmentTypeRequest) -> DeleteAppointmentTypeResponse;
+        unary ListAppointmentTypes = calendars::list_appointment_types(ListAppointmentTypesRequest) -> ListAppointmentTypesResponse;
     }
     AvailabilityService {
-        unary SetAvailability = availability::set_availability(SetAvailabilityRequest);
-        unary GetAvailability = availability::get_availability(GetAvailabilityRequest);
-        unary PutOverrides = availability::put_overrides(PutOverridesRequest);
-        unary DeleteOverrides = availability::delete_overrides(DeleteOverridesRequest);
-        unary PutBusy = availability::put_busy(PutBusyRequest);
-        unary ListBusy = availability::list_busy(ListBusyRequest);
+        unary SetAvailability = availability::set_availability(SetAvailabilityRequest) -> SetAvailabilityResponse;
+        unary GetAvailability = availability::get_availability(GetAvailabilityRequest) -> GetAvailabilityResponse;
+        unary PutOverrides = availability::put_overrides(PutOverridesRequest) -> PutOverridesResponse;
+        unary DeleteOverrides = availability::delete_overrides(DeleteOverridesRequest) -> DeleteOverridesResponse;
+        unary PutBusy = availability::put_busy(PutBusyRequest) -> PutBusyResponse;
+        unary ListBusy = availability::list_busy(ListBusyRequest) -> ListBusyResponse;
     }
     SlotsService {
-        unary ListSlots = slots::list_slots(ListSlotsRequest);
-        unary ExplainSlot = slots::explain_slot(ExplainSlotRequest);
-        unary QueryFreeBusy = free_busy::query_free_busy(QueryFreeBusyRequest);
-        stream WatchSlots = watch_slots::watch_slots(WatchSlotsRequest);
+        unary ListSlots = slots::list_slots(ListSlotsRequest) -> ListSlotsResponse;
+        unary ExplainSlot = slots::explain_slot(ExplainSlotRequest) -> ExplainSlotResponse;
+        unary QueryFreeBusy = free_busy::query_free_busy(QueryFreeBusyRequest) -> QueryFreeBusyResponse;
+        stream WatchSlots = watch_slots::watch_slots(WatchSlotsRequest) -> WatchSlotsResponse;
     }
     BookingService {
-        unary BookAppointment = booking::book_appointment(BookAppointmentRequest);
-        unary HoldAppointment = booking::hold_appointment(HoldAppointmentRequest);
-        unary ExtendHold = booking::extend_hold(ExtendHoldRequest);
-        unary ReleaseHold = booking::release_hold(ReleaseHoldRequest);
-        unary ConfirmAppointment = booking::confirm_appointment(ConfirmAppointmentRequest);
-        unary ApproveAppointment = booking::approve_appointment(ApproveAppointmentRequest);
-        unary DeclineAppointment = booking::decline_appointment(DeclineAppointmentRequest);
-        unary RescheduleAppointment = booking::reschedule_appointment(RescheduleAppointmentRequest);
-        unary CancelAppointment = booking::cancel_appointment(CancelAppointmentRequest);
-        unary UpdateAppointment = booking::update_appointment(UpdateAppointmentRequest);
-        unary MarkNoShow = booking::mark_no_show(MarkNoShowRequest);
-        unary CompleteAppointment = booking::complete_appointment(CompleteAppointmentRequest);
-        unary BookSeries = series::book_series(BookSeriesRequest);
-        unary CancelSeries = series::cancel_series(CancelSeriesRequest);
-        unary BatchBook = booking::batch_book(BatchBookRequest);
-        unary RedactInvitee = booking::redact_invitee(RedactInviteeRequest);
+        unary BookAppointment = booking::book_appointment(BookAppointmentRequest) -> BookAppointmentResponse;
+        unary HoldAppointment = booking::hold_appointment(HoldAppointmentRequest) -> HoldAppointmentResponse;
+        unary ExtendHold = booking::extend_hold(ExtendHoldRequest) -> ExtendHoldResponse;
+        unary ReleaseHold = booking::release_hold(ReleaseHoldRequest) -> ReleaseHoldResponse;
+        unary ConfirmAppointment = booking::confirm_appointment(ConfirmAppointmentRequest) -> ConfirmAppointmentResponse;
+        unary ApproveAppointment = booking::approve_appointment(ApproveAppointmentRequest) -> ApproveAppointmentResponse;
+        unary DeclineAppointment = booking::decline_appointment(DeclineAppointmentRequest) -> DeclineAppointmentResponse;
+        unary RescheduleAppointment = booking::reschedule_appointment(RescheduleAppointmentRequest) -> RescheduleAppointmentResponse;
+        unary CancelAppointment = booking::cancel_appointment(CancelAppointmentRequest) -> CancelAppointmentResponse;
+        unary UpdateAppointment = booking::update_appointment(UpdateAppointmentRequest) -> UpdateAppointmentResponse;
+        unary MarkNoShow = booking::mark_no_show(MarkNoShowRequest) -> MarkNoShowResponse;
+        unary CompleteAppointment = booking::complete_appointment(CompleteAppointmentRequest) -> CompleteAppointmentResponse;
+        unary BookSeries = series::book_series(BookSeriesRequest) -> BookSeriesResponse;
+        unary CancelSeries = series::cancel_series(CancelSeriesRequest) -> CancelSeriesResponse;
+        unary BatchBook = booking::batch_book(BatchBookRequest) -> BatchBookResponse;
+        unary RedactInvitee = booking::redact_invitee(RedactInviteeRequest) -> RedactInviteeResponse;
     }
     ListService {
-        unary GetAppointment = lists::get_appointment(GetAppointmentRequest);
-        unary ListAppointments = lists::list_appointments(ListAppointmentsRequest);
-        unary ListChanges = lists::list_changes(ListChangesRequest);
-        unary ListZoneDrift = zone_drift::list_zone_drift(ListZoneDriftRequest);
-        stream WatchAppointments = watch::watch_appointments(WatchAppointmentsRequest);
+        unary GetAppointment = lists::get_appointment(GetAppointmentRequest) -> GetAppointmentResponse;
+        unary ListAppointments = lists::list_appointments(ListAppointmentsRequest) -> ListAppointmentsResponse;
+        unary ListChanges = lists::list_changes(ListChangesRequest) -> ListChangesResponse;
+        unary ListZoneDrift = zone_drift::list_zone_drift(ListZoneDriftRequest) -> ListZoneDriftResponse;
+        stream WatchAppointments = watch::watch_appointments(WatchAppointmentsRequest) -> WatchAppointmentsResponse;
     }
     ServerInfoService {
-        unary GetServerInfo = server_info::get_server_info(GetServerInfoRequest);
+        unary GetServerInfo = server_info::get_server_info(GetServerInfoRequest) -> GetServerInfoResponse;
     }
 }
 
@@ -225,7 +239,7 @@ mod tests {
     use crate::proto::FILE_DESCRIPTOR_SET;
 
     #[test]
-    fn the_table_has_every_method_of_the_contract_with_its_request_and_kind() {
+    fn the_table_has_every_method_of_the_contract_with_its_messages_and_kind() {
         let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET)
             .expect("the descriptors were made by this build");
         let services = files.file.iter().flat_map(|it| &it.service);
@@ -236,8 +250,10 @@ mod tests {
                 } else {
                     "unary"
                 };
-                let request = method.input_type().trim_start_matches(".bookd.v1.");
-                (kind, service.name(), method.name(), request)
+                let [request, response] = [method.input_type(), method.output_type()]
+                    .map(|it| it.trim_start_matches(".bookd.v1."));
+                assert!(!method.client_streaming());
+                [kind, service.name(), method.name(), request, response]
             })
         });
         let table: BTreeSet<_> = METHODS.iter().copied().collect();
