@@ -5,9 +5,11 @@
 //! empty.
 
 mod blocked_starts;
+mod board;
 mod cursor;
 pub mod free_busy;
 pub mod multi_calendar;
+mod open_stretches;
 mod rule_text;
 pub mod rules;
 pub mod search;

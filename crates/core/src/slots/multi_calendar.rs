@@ -10,21 +10,22 @@
 //!      calendar 2  [.refused.[++++++++++++++++    a refusal moves the leader to the end of the span
 //!      shown                           ^    ^
 //!
-//! ANY  calendar 0  1    1         1               each calendar marks its slots on a board of four days,
-//!      calendar 1  2              2    2          one bit a calendar in each minute;
-//!      shown       3    1         3    2          the board is shown minute by minute, then cleared
+//! ANY  calendar 0  1    1         1                   each calendar marks its runs of free starts on a board
+//!      calendar 1  2              2    2              of four days: its bit and its seats in each minute;
+//!      shown       3    1         3    2              the board is shown minute by minute, then cleared
 //! ```
 
 use std::ops::ControlFlow;
 
 use crate::appointment::{Assignment, CALENDARS_MAX};
+use crate::slots::board::Board;
 use crate::slots::cursor::Cursor;
 use crate::slots::rules::{Ask, join, session_here};
 use crate::slots::search::{Search, Slot};
 use crate::slots::span::Span;
 use crate::slots::{self, nearest_by, nearest_days, nearest_of};
+use crate::time::Instant;
 use crate::time::interval::Interval;
-use crate::time::{Instant, MINUTE};
 
 /// Some of the calendars of a search, by their index in its list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -189,67 +190,6 @@ fn visit_all(
     ControlFlow::Continue(())
 }
 
-/// How many minutes are merged at a time: four days, so that going from calendar to calendar costs
-/// little compared with the slots.
-const BOARD_MINUTES: usize = 4 * 24 * 60;
-
-/// Which calendars can take the starts of four days, minute by minute. Marking minutes costs less
-/// than merging sorted slots by comparison.
-struct Board {
-    start: Instant,
-    /// The set of calendars of each minute.
-    calendars: Vec<u128>,
-    /// The sum of the seats of each minute.
-    seats: Vec<u32>,
-    /// One bit for each minute that at least one calendar can take.
-    marked: [u64; BOARD_MINUTES / 64],
-}
-
-const _: () = assert!(BOARD_MINUTES.is_multiple_of(64), "every minute has its bit");
-
-impl Board {
-    #[inline]
-    fn mark(&mut self, index: usize, slot: Slot) {
-        let minute = (slot.start.since(self.start) / MINUTE) as usize;
-        self.calendars[minute] |= 1 << index;
-        self.seats[minute] = self.seats[minute].saturating_add(slot.seats_remaining);
-        self.marked[minute / 64] |= 1 << (minute % 64);
-    }
-
-    /// Shows the marked minutes in order, and clears them.
-    fn show(
-        &mut self,
-        searches: &[Search<'_>],
-        visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        for word in 0..self.marked.len() {
-            let mut marked = std::mem::take(&mut self.marked[word]);
-            while marked != 0 {
-                let minute = word * 64 + marked.trailing_zeros() as usize;
-                marked &= marked - 1;
-                let calendars = std::mem::take(&mut self.calendars[minute]);
-                let seats_remaining = std::mem::take(&mut self.seats[minute]);
-                let start = self.start.plus(minute as i64 * MINUTE);
-                let end = start.plus(
-                    searches[calendars.trailing_zeros() as usize]
-                        .duration
-                        .seconds(),
-                );
-                let slot = Slot {
-                    start,
-                    end,
-                    seats_remaining,
-                };
-                visitor(SharedSlot {
-                    slot,
-                    calendars: CalendarSet(calendars),
-                })?;
-            }
-        }
-        ControlFlow::Continue(())
-    }
-}
-
 /// Shows the slots of all calendars, merged by their starts.
 fn visit_any(
     searches: &[Search<'_>],
@@ -259,12 +199,7 @@ fn visit_any(
         return ControlFlow::Continue(());
     };
     let mut cursors: Vec<_> = searches.iter().map(Cursor::new).collect();
-    let mut board = Board {
-        start: range.start,
-        calendars: vec![0; BOARD_MINUTES],
-        seats: vec![0; BOARD_MINUTES],
-        marked: [0; BOARD_MINUTES / 64],
-    };
+    let mut board = Board::new(range.length());
     // No calendar has a slot before the earliest cursor, so the board skips time without slots in
     // one step.
     while let Some(next) = cursors
@@ -273,19 +208,26 @@ fn visit_any(
         .min()
         .filter(|next| *next < range.end)
     {
-        board.start = next.plus(-next.seconds().rem_euclid(MINUTE));
-        let end = board
-            .start
-            .plus(BOARD_MINUTES as i64 * MINUTE)
-            .min(range.end);
+        let end = board.begin(next).min(range.end);
         for (index, cursor) in cursors.iter_mut().enumerate() {
             // This visitor never breaks, so the cursor goes on to `end`.
-            let _ = cursor.visit_before(end, &mut |slot| {
-                board.mark(index, slot);
-                ControlFlow::Continue(())
+            let calendar = 1 << index;
+            let _ = cursor.visit_runs(end, &mut |run, seats| {
+                ControlFlow::Continue(board.mark(calendar, run, seats))
             });
         }
-        board.show(searches, visitor)?;
+        board.show(&mut |start, calendars, seats_remaining| {
+            let first = calendars.trailing_zeros() as usize;
+            let end = start.plus(searches[first].duration.seconds());
+            visitor(SharedSlot {
+                slot: Slot {
+                    start,
+                    end,
+                    seats_remaining,
+                },
+                calendars: CalendarSet(calendars),
+            })
+        })?;
     }
     ControlFlow::Continue(())
 }
