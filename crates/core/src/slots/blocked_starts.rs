@@ -21,6 +21,7 @@ use std::ops::ControlFlow;
 use crate::calendar::Calendar;
 use crate::calendar::claims::{Claim, Following};
 use crate::ids::{AppointmentKey, TypeNumber};
+use crate::slots::candidates::CANDIDATES_MAX;
 use crate::slots::search::Search;
 use crate::slots::span::FreeRun;
 use crate::time::interval::Interval;
@@ -57,6 +58,27 @@ impl Blocked {
         from: Instant::MAX.seconds() / MINUTE,
         until: Instant::MAX.seconds() / MINUTE,
     };
+
+    /// Until when it refuses every start from `start` on; `i64::MIN` when it does not refuse that
+    /// one.
+    fn until_from(self, start: i64) -> i64 {
+        if self.from <= start {
+            self.until
+        } else {
+            i64::MIN
+        }
+    }
+}
+
+/// What claims and busy periods refuse of some starts.
+pub(crate) struct Judged {
+    /// The refused ones.
+    pub(crate) refused: u64,
+    /// Those that were not judged.
+    pub(crate) later: u64,
+    /// Until which minute all that follow the last judged one are refused; not after that one when
+    /// it is not refused.
+    pub(crate) until: i64,
 }
 
 /// The claims and busy periods of a calendar, each as the starts that it refuses.
@@ -155,6 +177,56 @@ impl<'a> BlockedStarts<'a> {
         }
         (self.claims, self.by_claim) = (claims, blocked);
         ControlFlow::Continue(next)
+    }
+
+    /// Judges the asked ones of `starts`, which are minutes in order and have a bit of `asked` each,
+    /// up to the first that is not before `end`.
+    #[inline]
+    pub(crate) fn judge(&mut self, starts: &[i64; CANDIDATES_MAX], asked: u64, end: i64) -> Judged {
+        let (mut claims, mut blocked) = (self.claims.clone(), self.by_claim);
+        let (filter, margins) = (self.filter, self.margins);
+        let (mut refused, mut later, mut last) = (0, asked, i64::MIN);
+        while later != 0 {
+            let start = starts[later.trailing_zeros() as usize];
+            if end <= start {
+                break;
+            }
+            while blocked.until <= start {
+                blocked = next_claim(&mut claims, filter, margins);
+            }
+            let others = later & (later - 1);
+            if blocked.from <= start {
+                refused |= later ^ others;
+            }
+            (last, later) = (start, others);
+        }
+        (self.claims, self.by_claim) = (claims, blocked);
+        let mut judged = Judged {
+            refused,
+            later,
+            until: blocked.until_from(last),
+        };
+        if self.by_busy.from <= last {
+            judged.refused |= self.refused_by_busy(starts, asked & !later);
+            judged.until = judged.until.max(self.by_busy.until_from(last));
+        }
+        judged
+    }
+
+    /// Which of the asked starts a busy period refuses. Not inlined, because few calendars have
+    /// busy periods.
+    #[inline(never)]
+    fn refused_by_busy(&mut self, starts: &[i64; CANDIDATES_MAX], mut asked: u64) -> u64 {
+        let mut refused = 0;
+        while asked != 0 {
+            let start = starts[asked.trailing_zeros() as usize];
+            let others = asked & (asked - 1);
+            if self.busy_for(start).from <= start {
+                refused |= asked ^ others;
+            }
+            asked = others;
+        }
+        refused
     }
 
     #[inline]

@@ -19,6 +19,7 @@
 //! - `span_at` answers the span of a start, and `next_before` one slot after the other.
 //! - `visit_runs` shows all slots as runs, with the verdicts of `span_at` that hold for a whole
 //!   stretch asked once a stretch; what is left to do is to walk claims and grid side by side.
+//! - `judge` asks for the starts of another calendar, in the same way.
 
 use std::ops::ControlFlow;
 
@@ -29,6 +30,7 @@ use crate::ids::AppointmentKey;
 use crate::slots::blocked_starts::{
     BlockedStarts, ClaimFilter, Margins, Sessions, first_minute, next_from,
 };
+use crate::slots::candidates::Candidates;
 use crate::slots::open_stretches::OpenStretches;
 use crate::slots::rules::{is_race_lost, seats as taken_seats, seats_remaining};
 use crate::slots::search::{Search, Slot};
@@ -412,6 +414,40 @@ impl<'a> Cursor<'a> {
         } else {
             Span::refused(until)
         }
+    }
+
+    /// Withdraws the candidates that this calendar refuses, and limits the seats of the others.
+    /// Answers until when it refuses what follows the last asked candidate; an instant before that
+    /// candidate where it refuses nothing there.
+    pub(crate) fn judge(&mut self, candidates: &mut Candidates) -> Instant {
+        let mut asked = candidates.left();
+        let mut refused_until = Instant::MIN;
+        while let Some(start) = candidates.first_of(asked) {
+            if self.settled.contains(start) {
+                let end = first_minute(self.settled.end);
+                let judged = self.blocked.judge(candidates.starts(), asked, end);
+                candidates.withdraw(judged.refused);
+                asked = judged.later;
+                refused_until = Instant::from_seconds(judged.until.saturating_mul(MINUTE));
+                continue;
+            }
+            let span = self.span_at(start);
+            if self.settled.contains(start) {
+                continue;
+            }
+            let within = candidates.before(asked, span.end);
+            asked &= !within;
+            if span.seats == 0 {
+                candidates.withdraw(within);
+                refused_until = span.end;
+            } else {
+                candidates.limit_to_span(within, span);
+            }
+        }
+        if self.sessions.is_none() {
+            candidates.limit_to_new(self.search.appointment_type.capacity);
+        }
+        refused_until
     }
 
     /// The span of a start at which a session has begun to fill, by the predicate itself. A seat of

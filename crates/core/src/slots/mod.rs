@@ -6,6 +6,7 @@
 
 mod blocked_starts;
 mod board;
+mod candidates;
 mod cursor;
 pub mod free_busy;
 pub mod multi_calendar;

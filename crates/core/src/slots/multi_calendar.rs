@@ -5,10 +5,10 @@
 //! Memory does not grow with the range.
 //!
 //! ```text
-//! ALL  calendar 0  ^    ^    ^    ^    ^    ^     the first calendar leads with the slots of its grid;
-//!      calendar 1  [++++++++[..refused..[+++++    each other answers the span of that start, and
-//!      calendar 2  [.refused.[++++++++++++++++    a refusal moves the leader to the end of the span
-//!      shown                           ^    ^
+//! ALL  calendar 0  ^    ^    ^    ^    ^    ^    ^    the first calendar leads with some slots of its grid;
+//!      calendar 1  [++++++++[..refused..[+++[.....    each other is asked for those that are left, and
+//!      calendar 2  [.refused.[++++++++++++++++++++    what one refuses beyond them is skipped
+//!      shown                           ^
 //!
 //! ANY  calendar 0  1    1         1                   each calendar marks its runs of free starts on a board
 //!      calendar 1  2              2    2              of four days: its bit and its seats in each minute;
@@ -19,13 +19,13 @@ use std::ops::ControlFlow;
 
 use crate::appointment::{Assignment, CALENDARS_MAX};
 use crate::slots::board::Board;
+use crate::slots::candidates::{CANDIDATES_MAX, Candidates};
 use crate::slots::cursor::Cursor;
 use crate::slots::rules::{Ask, join, session_here};
 use crate::slots::search::{Search, Slot};
-use crate::slots::span::Span;
 use crate::slots::{self, nearest_by, nearest_days, nearest_of};
-use crate::time::Instant;
 use crate::time::interval::Interval;
+use crate::time::{HOUR, Instant};
 
 /// Some of the calendars of a search, by their index in its list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -149,8 +149,13 @@ pub fn nearest(
     )
 }
 
-/// Shows the slots of the first calendar that every other calendar can take as well. A refusal of
-/// one of them moves the first calendar on to the end of the refused span.
+/// For how many slots of the first calendar the others are asked at first, and within how many
+/// seconds. Both double while some of them are left: many callers want few slots, and each day
+/// costs every calendar its hours.
+const ASKED_FIRST: (usize, i64) = (8, 12 * HOUR);
+
+/// Shows the slots of the first calendar that every other calendar can take as well. What one of
+/// them refuses beyond the candidates moves the first calendar on.
 fn visit_all(
     searches: &[Search<'_>],
     visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>,
@@ -163,31 +168,54 @@ fn visit_all(
     let mut leader = Cursor::among(first, places);
     let mut others: Vec<_> = others
         .iter()
-        .map(|search| (Span::UNKNOWN, Cursor::among(search, places)))
+        .map(|search| Cursor::among(search, places))
         .collect();
-    'slots: while let Some(mut slot) = leader.next_before(first.range.end) {
-        let seat = leader.span().seat;
-        for (span, cursor) in &mut others {
-            if span.end <= slot.start {
-                *span = cursor.span_at(slot.start);
+    let mut candidates = Candidates::new();
+    let (mut limit, mut reach_seconds) = ASKED_FIRST;
+    loop {
+        candidates.clear();
+        let mut end = first.range.end;
+        while candidates.count() < limit
+            && let Some(slot) = leader.next_before(end)
+        {
+            if candidates.count() == 0 {
+                end = end.min(slot.start.plus(reach_seconds));
             }
-            if span.seats == 0 {
-                if leader.skip_to(span.end).is_none() {
-                    return ControlFlow::Continue(());
-                }
-                continue 'slots;
-            }
-            // A session with this seat on only some of the calendars is one of another set of
-            // calendars, and takes their time. The seats of one set are in the same order on every
-            // calendar.
-            if span.seat != seat {
-                continue 'slots;
-            }
-            slot.seats_remaining = slot.seats_remaining.min(span.seats);
+            candidates.push(slot, leader.span().seat);
         }
-        visitor(SharedSlot { slot, calendars })?;
+        let Some(last) = candidates.last_start() else {
+            return ControlFlow::Continue(());
+        };
+        let mut refused_until = Instant::MIN;
+        for index in 0..others.len() {
+            refused_until = refused_until.max(others[index].judge(&mut candidates));
+            if candidates.left() == 0 {
+                // It is asked first from now on: it may refuse the next ones too.
+                others.swap(0, index);
+                break;
+            }
+        }
+        (limit, reach_seconds) = if candidates.left() == 0 {
+            ASKED_FIRST
+        } else {
+            (
+                (2 * limit).min(CANDIDATES_MAX),
+                reach_seconds.saturating_mul(2),
+            )
+        };
+        for (start, seats_remaining) in candidates.iter() {
+            let end = start.plus(first.duration.seconds());
+            let slot = Slot {
+                start,
+                end,
+                seats_remaining,
+            };
+            visitor(SharedSlot { slot, calendars })?;
+        }
+        if refused_until > last && leader.skip_to(refused_until).is_none() {
+            return ControlFlow::Continue(());
+        }
     }
-    ControlFlow::Continue(())
 }
 
 /// Shows the slots of all calendars, merged by their starts.

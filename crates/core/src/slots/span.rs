@@ -27,13 +27,6 @@ pub(crate) struct FreeRun {
 }
 
 impl Span {
-    /// The span before the first question: it covers no start.
-    pub(crate) const UNKNOWN: Self = Self {
-        end: Instant::MIN,
-        seats: 0,
-        seat: AppointmentKey(0),
-    };
-
     /// No start before `end` is offered.
     pub(crate) const fn refused(end: Instant) -> Self {
         Self {
