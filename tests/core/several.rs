@@ -91,6 +91,26 @@ proptest! {
     }
 
     #[test]
+    fn many_days_list_what_each_of_them_lists(mut questions in questions(), days in 5..40_i64) {
+        let duration = questions[0].duration;
+        for question in &mut questions {
+            question.duration = duration;
+            question.present_duration = Some(duration);
+        }
+        let from = questions[0].range.start;
+        for assignment in [Assignment::All, Assignment::Any] {
+            let listed = |day: i64, days: i64| {
+                let range = Interval::new(from.plus(day * DAY), from.plus((day + days) * DAY));
+                let searches: Vec<_> =
+                    questions.iter().map(|question| Search { range, ..question.search() }).collect();
+                first(&searches, assignment, usize::MAX)
+            };
+            let day_by_day: Vec<_> = (0..days).flat_map(|day| listed(day, 1)).collect();
+            prop_assert_eq!(listed(0, days), day_by_day, "{:?}", assignment);
+        }
+    }
+
+    #[test]
     fn one_calendar_alone_is_all_of_them_and_any_of_them(questions in questions()) {
         let search = questions[0].search();
         let alone = slots::first(&search, usize::MAX);

@@ -205,15 +205,20 @@ impl Claim {
 
     /// `[start − before, end + after)`.
     pub const fn padded(&self) -> Interval {
-        // Sums of 32-bit minutes cannot overflow in 64 bits, so that the compiler leaves out the
-        // checks: searches call this for every claim.
-        let start = self.start_minutes as i64 - self.before_minutes as i64;
-        let end =
-            self.start_minutes as i64 + self.duration.minutes() as i64 + self.after_minutes as i64;
+        let (start, end) = self.padded_minutes();
         Interval {
             start: Instant::from_seconds(start * MINUTE),
             end: Instant::from_seconds(end * MINUTE),
         }
+    }
+
+    /// Start and end of `padded`, in minutes since 1970.
+    pub const fn padded_minutes(&self) -> (i64, i64) {
+        // Sums of 32-bit minutes cannot overflow in 64 bits, so that the compiler leaves out the
+        // checks: searches call this for every claim.
+        let start = self.start_minutes as i64;
+        let end = start + self.duration.minutes() as i64 + self.after_minutes as i64;
+        (start - self.before_minutes as i64, end)
     }
 
     /// Whether it has this type, start and duration, as all seats of one session on one calendar

@@ -10,24 +10,31 @@
 //! spans       [+++++[.refused..[++++++++[...refused...[+++++++++++++++++)
 //! grid        |   |   |   |   |   |   |   |           |   |   |   |   |   |
 //! slots       ^   ^               ^   ^               ^   ^   ^   ^   ^
+//! runs        [----)              [----)              [-----------------)
 //! ```
 //!
 //! A span is free (`+`) or refused (`.`): a start is refused less than a duration before a claim
-//! and until the claim ends, and where its slot would leave open time. `span_at` answers the span
-//! of a start, `next_before` one slot after the other, and `visit_before` all slots, with the
-//! verdicts of `span_at` that hold for a whole stretch asked once a stretch.
+//! and until the claim ends, and where its slot would leave open time.
+//!
+//! - `span_at` answers the span of a start, and `next_before` one slot after the other.
+//! - `visit_runs` shows all slots as runs, with the verdicts of `span_at` that hold for a whole
+//!   stretch asked once a stretch; what is left to do is to walk claims and grid side by side.
+//! - `judge` asks for the starts of another calendar, in the same way.
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use crate::calendar::claims::Claim;
 use crate::calendar::limits::{LimitCache, limits_on};
 use crate::calendar::open_time::{OpenTime, Stretch};
 use crate::ids::AppointmentKey;
-use crate::slots::blocked_starts::{Blocked, BlockedStarts, ClaimFilter, Sessions};
+use crate::slots::blocked_starts::{
+    BlockedStarts, ClaimFilter, Margins, Sessions, first_minute, next_from,
+};
+use crate::slots::candidates::Candidates;
+use crate::slots::open_stretches::OpenStretches;
 use crate::slots::rules::{is_race_lost, seats as taken_seats, seats_remaining};
 use crate::slots::search::{Search, Slot};
-use crate::slots::span::Span;
+use crate::slots::span::{FreeRun, Span};
 use crate::time::interval::Interval;
 use crate::time::{Instant, LocalDate, MINUTE, Minutes};
 
@@ -39,7 +46,7 @@ pub(crate) struct Cursor<'a> {
     starts: Interval,
     /// The last local date of a start, by the horizon.
     last_date: LocalDate,
-    open: Open<'a>,
+    open: OpenStretches<'a>,
     blocked: BlockedStarts<'a>,
     sessions: Option<Sessions<'a>>,
     limits: LimitCache,
@@ -92,24 +99,23 @@ impl<'a> Cursor<'a> {
             search: *search,
             starts,
             last_date,
-            open: Open {
-                time: OpenTime::new(
+            open: OpenStretches::new(
+                OpenTime::new(
                     calendar.zone(),
                     availability,
                     &appointment_type.rules,
                     range,
                 ),
-                stretches: VecDeque::new(),
-                joined: 0,
-                run_end: Instant::MIN,
-                duration_seconds: duration.seconds(),
-            },
+                duration.seconds(),
+            ),
             blocked: BlockedStarts::new(
                 calendar,
                 claim_filter,
                 starts.start,
-                before.seconds(),
-                duration.seconds() + after.seconds(),
+                Margins {
+                    before: before.minutes(),
+                    after: duration.minutes() + after.minutes(),
+                },
             ),
             sessions: (appointment_type.capacity > 1)
                 .then(|| Sessions::new(search, claim_filter, starts.start)),
@@ -159,9 +165,40 @@ impl<'a> Cursor<'a> {
         end: Instant,
         visitor: &mut impl FnMut(Slot) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
+        let duration_seconds = self.search.duration.seconds();
+        self.visit_runs(end, &mut |run, seats_remaining| {
+            let mut next = run.first;
+            while next < run.end {
+                let start = Instant::from_seconds(next * MINUTE);
+                visitor(Slot {
+                    start,
+                    end: start.plus(duration_seconds),
+                    seats_remaining,
+                })?;
+                next += run.step;
+            }
+            ControlFlow::Continue(next)
+        })
+    }
+
+    /// As `visit_before`, run by run, with the seats that each start of the run has left. The
+    /// visitor answers the first start of the grid after the run.
+    #[inline]
+    pub(crate) fn visit_runs(
+        &mut self,
+        end: Instant,
+        visitor: &mut impl FnMut(FreeRun, u32) -> ControlFlow<(), i64>,
+    ) -> ControlFlow<()> {
+        let step = i64::from(self.step.minutes());
         if self.sessions.is_some() {
             while let Some(slot) = self.next_before(end) {
-                visitor(slot)?;
+                let first = slot.start.seconds().div_euclid(MINUTE);
+                let run = FreeRun {
+                    first,
+                    end: first + 1,
+                    step,
+                };
+                visitor(run, slot.seats_remaining)?;
             }
             return ControlFlow::Continue(());
         }
@@ -169,57 +206,50 @@ impl<'a> Cursor<'a> {
         // of `span_at` are made once for the stretch.
         let end = end.min(self.starts.end);
         let mut at = self.next[0].min(self.next[1]).min(self.span.end);
+        let Search {
+            calendar,
+            now,
+            ignore,
+            ..
+        } = self.search;
         while at < end {
             let Some((stretch, last_start)) = self.open.at(at) else {
                 at = Instant::MAX;
                 break;
             };
-            if stretch.interval.start >= end {
-                at = stretch.interval.start;
+            let Stretch { interval, date, .. } = *stretch;
+            if interval.start >= end {
+                at = interval.start;
                 break;
             }
-            let Search {
-                calendar,
-                now,
-                ignore,
-                ..
-            } = self.search;
-            if stretch.date <= self.last_date
-                && self.limits.allows(stretch.date, calendar, now, ignore)
-            {
-                let limit = end.min(stretch.interval.end).min(last_start.plus(1));
-                self.visit_stretch(
-                    &stretch,
-                    Interval::new(at.max(stretch.interval.start), limit),
-                    visitor,
-                )?;
+            let from = at.max(interval.start);
+            at = interval.end.min(end);
+            if date > self.last_date {
+                continue;
             }
-            at = stretch.interval.end.min(end);
+            let candidates = stretch.candidates(from, self.step);
+            if self.limits.allows(date, calendar, now, ignore) {
+                let limit = at.min(last_start.plus(1));
+                self.visit_grids(candidates, first_minute(limit), visitor)?;
+            }
         }
         self.span = Span::refused(at);
         self.next = [Instant::MAX; 2];
         ControlFlow::Continue(())
     }
 
-    /// Shows the free starts of the grids in `within`, which lies in the stretch.
+    /// Shows the free starts before the minute `end` of two grids, from these on. They lie in one
+    /// stretch.
     #[inline]
-    fn visit_stretch(
+    fn visit_grids(
         &mut self,
-        stretch: &Stretch,
-        within: Interval,
-        visitor: &mut impl FnMut(Slot) -> ControlFlow<()>,
+        grids: [Option<Instant>; 2],
+        end: i64,
+        visitor: &mut impl FnMut(FreeRun, u32) -> ControlFlow<(), i64>,
     ) -> ControlFlow<()> {
-        let step = self.step.seconds();
-        let duration_seconds = self.search.duration.seconds();
-        let seats_remaining = self.search.appointment_type.capacity;
-        let candidates = stretch.candidates(within.start, self.step);
-        // A stretch has one grid or two; `next` is the next start of the nearer one.
-        let [mut next, mut other] = candidates.map(|start| start.unwrap_or(Instant::MAX).seconds());
-        let end = within.end.seconds();
-        let mut blocked = Blocked {
-            from: i64::MIN,
-            until: i64::MIN,
-        };
+        // Most stretches have one grid; `next` is the next start of the nearer one.
+        let [mut next, mut other] = grids
+            .map(|start| start.map_or(i64::MAX / 2, |start| start.seconds().div_euclid(MINUTE)));
         loop {
             if other < next {
                 (next, other) = (other, next);
@@ -227,28 +257,44 @@ impl<'a> Cursor<'a> {
             if next >= end {
                 return ControlFlow::Continue(());
             }
-            if blocked.until <= next {
-                blocked = self.blocked.first_for(next);
-            }
-            if blocked.from <= next {
-                next = next_from(next, blocked.until, step);
-                other = next_from(other, blocked.until, step);
-                continue;
-            }
             if other == next {
-                other += step;
+                other += i64::from(self.step.minutes());
             }
-            let until = blocked.from.min(end).min(other);
-            while next < until {
-                let start = Instant::from_seconds(next);
-                visitor(Slot {
-                    start,
-                    end: start.plus(duration_seconds),
-                    seats_remaining,
-                })?;
-                next += step;
+            match self.visit_grid(next, end.min(other), visitor) {
+                ControlFlow::Continue(following) => next = following,
+                ControlFlow::Break(()) => return ControlFlow::Break(()),
             }
         }
+    }
+
+    /// Shows the free starts of one grid from `next` on, before `end`; answers the first start of
+    /// the grid after them.
+    #[inline]
+    fn visit_grid(
+        &mut self,
+        mut next: i64,
+        end: i64,
+        visitor: &mut impl FnMut(FreeRun, u32) -> ControlFlow<(), i64>,
+    ) -> ControlFlow<(), i64> {
+        let step = i64::from(self.step.minutes());
+        let seats = self.search.appointment_type.capacity;
+        let mut visitor = |run| visitor(run, seats);
+        while next < end {
+            let busy = self.blocked.busy_for(next);
+            if busy.from <= next {
+                next = next_from(next, busy.until, step);
+                continue;
+            }
+            let end = end.min(busy.from);
+            match self
+                .blocked
+                .visit_between_claims(next, end, step, &mut visitor)
+            {
+                ControlFlow::Continue(following) => next = following,
+                ControlFlow::Break(()) => return ControlFlow::Break(()),
+            }
+        }
+        ControlFlow::Continue(next)
     }
 
     /// Continues at `at`, which lies after the last slot; none when no slot can follow.
@@ -290,7 +336,7 @@ impl<'a> Cursor<'a> {
 
     /// Sets both grids to their first start at or after `at`.
     fn align(&mut self, at: Instant) {
-        if let Some(stretch) = self.open.stretches.front() {
+        if let Some(stretch) = self.open.front() {
             let aligned = stretch.candidates(at, self.step);
             self.next = aligned.map(|candidate| candidate.unwrap_or(Instant::MAX));
         }
@@ -308,16 +354,7 @@ impl<'a> Cursor<'a> {
             return refused(Instant::MAX);
         }
         if self.settled.contains(at) {
-            let next = self.blocked.first_for(at.seconds());
-            let until = |seconds: i64| Instant::from_seconds(seconds);
-            return if next.from <= at.seconds() {
-                refused(until(next.until))
-            } else {
-                Span::free(
-                    self.settled.end.min(until(next.from)),
-                    self.search.appointment_type.capacity,
-                )
-            };
+            return self.settled_span(at);
         }
         let session = self
             .sessions
@@ -326,21 +363,22 @@ impl<'a> Cursor<'a> {
         let until_session = session.unwrap_or(Instant::MAX);
         let is_at_session = session == Some(at);
         let mut free_until = at.plus(MINUTE);
-        if !is_at_session {
-            let next = self.blocked.first_for(at.seconds());
-            if next.from <= at.seconds() {
-                return refused(Instant::from_seconds(next.until).min(until_session));
+        if self.sessions.is_some() && !is_at_session {
+            let (is_free, until) = self.blocked.verdict_at(at);
+            if !is_free {
+                return refused(until.min(until_session));
             }
-            free_until = Instant::from_seconds(next.from);
+            free_until = until;
         }
         let Some((stretch, last_start)) = self.open.at(at) else {
             return refused(Instant::MAX);
         };
-        if at < stretch.interval.start {
-            return refused(stretch.interval.start);
+        let Stretch { interval, date, .. } = *stretch;
+        if at < interval.start {
+            return refused(interval.start);
         }
-        if stretch.date > self.last_date {
-            return refused(stretch.interval.end);
+        if date > self.last_date {
+            return refused(interval.end);
         }
         if at > last_start {
             return refused(last_start.plus(self.search.duration.seconds()));
@@ -348,21 +386,68 @@ impl<'a> Cursor<'a> {
         if is_at_session {
             return self.span_of_session(at);
         }
-        let end = stretch.interval.end.min(until_session);
+        let end = interval.end.min(until_session);
         let Search {
             calendar,
             now,
             ignore,
             ..
         } = self.search;
-        if !self.limits.allows(stretch.date, calendar, now, ignore) {
+        if !self.limits.allows(date, calendar, now, ignore) {
             return refused(end);
         }
         let end = end.min(last_start.plus(1)).min(self.starts.end);
         if self.sessions.is_none() {
             self.settled = Interval::new(at, end);
+            return self.settled_span(at);
         }
         Span::free(end.min(free_until), self.search.appointment_type.capacity)
+    }
+
+    /// The span at `at`, which is settled.
+    #[inline]
+    fn settled_span(&mut self, at: Instant) -> Span {
+        let (is_free, until) = self.blocked.verdict_at(at);
+        if is_free {
+            let seats = self.search.appointment_type.capacity;
+            Span::free(self.settled.end.min(until), seats)
+        } else {
+            Span::refused(until)
+        }
+    }
+
+    /// Withdraws the candidates that this calendar refuses, and limits the seats of the others.
+    /// Answers until when it refuses what follows the last asked candidate; an instant before that
+    /// candidate where it refuses nothing there.
+    pub(crate) fn judge(&mut self, candidates: &mut Candidates) -> Instant {
+        let mut asked = candidates.left();
+        let mut refused_until = Instant::MIN;
+        while let Some(start) = candidates.first_of(asked) {
+            if self.settled.contains(start) {
+                let end = first_minute(self.settled.end);
+                let judged = self.blocked.judge(candidates.starts(), asked, end);
+                candidates.withdraw(judged.refused);
+                asked = judged.later;
+                refused_until = Instant::from_seconds(judged.until.saturating_mul(MINUTE));
+                continue;
+            }
+            let span = self.span_at(start);
+            if self.settled.contains(start) {
+                continue;
+            }
+            let within = candidates.before(asked, span.end);
+            asked &= !within;
+            if span.seats == 0 {
+                candidates.withdraw(within);
+                refused_until = span.end;
+            } else {
+                candidates.limit_to_span(within, span);
+            }
+        }
+        if self.sessions.is_none() {
+            candidates.limit_to_new(self.search.appointment_type.capacity);
+        }
+        refused_until
     }
 
     /// The span of a start at which a session has begun to fill, by the predicate itself. A seat of
@@ -383,81 +468,5 @@ impl<'a> Cursor<'a> {
             seats,
             seat,
         }
-    }
-}
-
-/// The first of `start`, `start + step`, … that is not before `at`.
-#[inline]
-fn next_from(start: i64, at: i64, step: i64) -> i64 {
-    // Taken time is seldom longer than a few steps, and a few additions are faster than a division.
-    if at.saturating_sub(start) > 8 * step {
-        return start + (at - start + step - 1) / step * step;
-    }
-    let mut start = start;
-    while start < at {
-        start += step;
-    }
-    start
-}
-
-/// The stretches of open time around the last question, and the last start in them whose slot stays
-/// open.
-struct Open<'a> {
-    time: OpenTime<'a>,
-    /// The stretch of the last question and those read after it.
-    stretches: VecDeque<Stretch>,
-    /// How many of the stretches after the first follow each other without a gap.
-    joined: usize,
-    /// The end of the open time without a gap, as far as stretches were read.
-    run_end: Instant,
-    duration_seconds: i64,
-}
-
-impl Open<'_> {
-    /// The stretch that contains `at`, or else the next one, and the last start whose slot is open
-    /// to its end.
-    fn at(&mut self, at: Instant) -> Option<(Stretch, Instant)> {
-        while self
-            .stretches
-            .front()
-            .is_some_and(|stretch| stretch.interval.end <= at)
-        {
-            self.stretches.pop_front();
-            self.joined = self.joined.saturating_sub(1);
-        }
-        while self.stretches.is_empty() {
-            if !self.time.fill(&mut self.stretches) {
-                return None;
-            }
-            while self
-                .stretches
-                .front()
-                .is_some_and(|stretch| stretch.interval.end <= at)
-            {
-                self.stretches.pop_front();
-            }
-            self.joined = 0;
-        }
-        let stretch = *self.stretches.front()?;
-        if stretch.interval.start > self.run_end {
-            self.joined = 0;
-            self.run_end = stretch.interval.end;
-        }
-        self.run_end = self.run_end.max(stretch.interval.end);
-        let wanted = stretch.interval.end.plus(self.duration_seconds);
-        while self.run_end < wanted {
-            let Some(next) = self.stretches.get(self.joined + 1) else {
-                if self.time.fill(&mut self.stretches) {
-                    continue;
-                }
-                break;
-            };
-            if next.interval.start > self.run_end {
-                break;
-            }
-            self.run_end = next.interval.end;
-            self.joined += 1;
-        }
-        Some((stretch, self.run_end.plus(-self.duration_seconds)))
     }
 }

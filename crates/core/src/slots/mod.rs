@@ -5,9 +5,12 @@
 //! empty.
 
 mod blocked_starts;
+mod board;
+mod candidates;
 mod cursor;
 pub mod free_busy;
 pub mod multi_calendar;
+mod open_stretches;
 mod rule_text;
 pub mod rules;
 pub mod search;

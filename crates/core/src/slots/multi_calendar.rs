@@ -5,26 +5,27 @@
 //! Memory does not grow with the range.
 //!
 //! ```text
-//! ALL  calendar 0  ^    ^    ^    ^    ^    ^     the first calendar leads with the slots of its grid;
-//!      calendar 1  [++++++++[..refused..[+++++    each other answers the span of that start, and
-//!      calendar 2  [.refused.[++++++++++++++++    a refusal moves the leader to the end of the span
-//!      shown                           ^    ^
+//! ALL  calendar 0  ^    ^    ^    ^    ^    ^    ^    the first calendar leads with some slots of its grid;
+//!      calendar 1  [++++++++[..refused..[+++[.....    each other is asked for those that are left, and
+//!      calendar 2  [.refused.[++++++++++++++++++++    what one refuses beyond them is skipped
+//!      shown                           ^
 //!
-//! ANY  calendar 0  1    1         1               each calendar marks its slots on a board of four days,
-//!      calendar 1  2              2    2          one bit a calendar in each minute;
-//!      shown       3    1         3    2          the board is shown minute by minute, then cleared
+//! ANY  calendar 0  1    1         1                   each calendar marks its runs of free starts on a board
+//!      calendar 1  2              2    2              of four days: its bit and its seats in each minute;
+//!      shown       3    1         3    2              the board is shown minute by minute, then cleared
 //! ```
 
 use std::ops::ControlFlow;
 
 use crate::appointment::{Assignment, CALENDARS_MAX};
+use crate::slots::board::Board;
+use crate::slots::candidates::{CANDIDATES_MAX, Candidates};
 use crate::slots::cursor::Cursor;
 use crate::slots::rules::{Ask, join, session_here};
 use crate::slots::search::{Search, Slot};
-use crate::slots::span::Span;
 use crate::slots::{self, nearest_by, nearest_days, nearest_of};
 use crate::time::interval::Interval;
-use crate::time::{Instant, MINUTE};
+use crate::time::{HOUR, Instant};
 
 /// Some of the calendars of a search, by their index in its list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,8 +149,13 @@ pub fn nearest(
     )
 }
 
-/// Shows the slots of the first calendar that every other calendar can take as well. A refusal of
-/// one of them moves the first calendar on to the end of the refused span.
+/// For how many slots of the first calendar the others are asked at first, and within how many
+/// seconds. Both double while some of them are left: many callers want few slots, and each day
+/// costs every calendar its hours.
+const ASKED_FIRST: (usize, i64) = (8, 12 * HOUR);
+
+/// Shows the slots of the first calendar that every other calendar can take as well. What one of
+/// them refuses beyond the candidates moves the first calendar on.
 fn visit_all(
     searches: &[Search<'_>],
     visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>,
@@ -162,91 +168,53 @@ fn visit_all(
     let mut leader = Cursor::among(first, places);
     let mut others: Vec<_> = others
         .iter()
-        .map(|search| (Span::UNKNOWN, Cursor::among(search, places)))
+        .map(|search| Cursor::among(search, places))
         .collect();
-    'slots: while let Some(mut slot) = leader.next_before(first.range.end) {
-        let seat = leader.span().seat;
-        for (span, cursor) in &mut others {
-            if span.end <= slot.start {
-                *span = cursor.span_at(slot.start);
+    let mut candidates = Candidates::new();
+    let (mut limit, mut reach_seconds) = ASKED_FIRST;
+    loop {
+        candidates.clear();
+        let mut end = first.range.end;
+        while candidates.count() < limit
+            && let Some(slot) = leader.next_before(end)
+        {
+            if candidates.count() == 0 {
+                end = end.min(slot.start.plus(reach_seconds));
             }
-            if span.seats == 0 {
-                if leader.skip_to(span.end).is_none() {
-                    return ControlFlow::Continue(());
-                }
-                continue 'slots;
-            }
-            // A session with this seat on only some of the calendars is one of another set of
-            // calendars, and takes their time. The seats of one set are in the same order on every
-            // calendar.
-            if span.seat != seat {
-                continue 'slots;
-            }
-            slot.seats_remaining = slot.seats_remaining.min(span.seats);
+            candidates.push(slot, leader.span().seat);
         }
-        visitor(SharedSlot { slot, calendars })?;
-    }
-    ControlFlow::Continue(())
-}
-
-/// How many minutes are merged at a time: four days, so that going from calendar to calendar costs
-/// little compared with the slots.
-const BOARD_MINUTES: usize = 4 * 24 * 60;
-
-/// Which calendars can take the starts of four days, minute by minute. Marking minutes costs less
-/// than merging sorted slots by comparison.
-struct Board {
-    start: Instant,
-    /// The set of calendars of each minute.
-    calendars: Vec<u128>,
-    /// The sum of the seats of each minute.
-    seats: Vec<u32>,
-    /// One bit for each minute that at least one calendar can take.
-    marked: [u64; BOARD_MINUTES / 64],
-}
-
-const _: () = assert!(BOARD_MINUTES.is_multiple_of(64), "every minute has its bit");
-
-impl Board {
-    #[inline]
-    fn mark(&mut self, index: usize, slot: Slot) {
-        let minute = (slot.start.since(self.start) / MINUTE) as usize;
-        self.calendars[minute] |= 1 << index;
-        self.seats[minute] = self.seats[minute].saturating_add(slot.seats_remaining);
-        self.marked[minute / 64] |= 1 << (minute % 64);
-    }
-
-    /// Shows the marked minutes in order, and clears them.
-    fn show(
-        &mut self,
-        searches: &[Search<'_>],
-        visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        for word in 0..self.marked.len() {
-            let mut marked = std::mem::take(&mut self.marked[word]);
-            while marked != 0 {
-                let minute = word * 64 + marked.trailing_zeros() as usize;
-                marked &= marked - 1;
-                let calendars = std::mem::take(&mut self.calendars[minute]);
-                let seats_remaining = std::mem::take(&mut self.seats[minute]);
-                let start = self.start.plus(minute as i64 * MINUTE);
-                let end = start.plus(
-                    searches[calendars.trailing_zeros() as usize]
-                        .duration
-                        .seconds(),
-                );
-                let slot = Slot {
-                    start,
-                    end,
-                    seats_remaining,
-                };
-                visitor(SharedSlot {
-                    slot,
-                    calendars: CalendarSet(calendars),
-                })?;
+        let Some(last) = candidates.last_start() else {
+            return ControlFlow::Continue(());
+        };
+        let mut refused_until = Instant::MIN;
+        for index in 0..others.len() {
+            refused_until = refused_until.max(others[index].judge(&mut candidates));
+            if candidates.left() == 0 {
+                // It is asked first from now on: it may refuse the next ones too.
+                others.swap(0, index);
+                break;
             }
         }
-        ControlFlow::Continue(())
+        (limit, reach_seconds) = if candidates.left() == 0 {
+            ASKED_FIRST
+        } else {
+            (
+                (2 * limit).min(CANDIDATES_MAX),
+                reach_seconds.saturating_mul(2),
+            )
+        };
+        for (start, seats_remaining) in candidates.iter() {
+            let end = start.plus(first.duration.seconds());
+            let slot = Slot {
+                start,
+                end,
+                seats_remaining,
+            };
+            visitor(SharedSlot { slot, calendars })?;
+        }
+        if refused_until > last && leader.skip_to(refused_until).is_none() {
+            return ControlFlow::Continue(());
+        }
     }
 }
 
@@ -259,12 +227,7 @@ fn visit_any(
         return ControlFlow::Continue(());
     };
     let mut cursors: Vec<_> = searches.iter().map(Cursor::new).collect();
-    let mut board = Board {
-        start: range.start,
-        calendars: vec![0; BOARD_MINUTES],
-        seats: vec![0; BOARD_MINUTES],
-        marked: [0; BOARD_MINUTES / 64],
-    };
+    let mut board = Board::new(range.length());
     // No calendar has a slot before the earliest cursor, so the board skips time without slots in
     // one step.
     while let Some(next) = cursors
@@ -273,19 +236,26 @@ fn visit_any(
         .min()
         .filter(|next| *next < range.end)
     {
-        board.start = next.plus(-next.seconds().rem_euclid(MINUTE));
-        let end = board
-            .start
-            .plus(BOARD_MINUTES as i64 * MINUTE)
-            .min(range.end);
+        let end = board.begin(next).min(range.end);
         for (index, cursor) in cursors.iter_mut().enumerate() {
             // This visitor never breaks, so the cursor goes on to `end`.
-            let _ = cursor.visit_before(end, &mut |slot| {
-                board.mark(index, slot);
-                ControlFlow::Continue(())
+            let calendar = 1 << index;
+            let _ = cursor.visit_runs(end, &mut |run, seats| {
+                ControlFlow::Continue(board.mark(calendar, run, seats))
             });
         }
-        board.show(searches, visitor)?;
+        board.show(&mut |start, calendars, seats_remaining| {
+            let first = calendars.trailing_zeros() as usize;
+            let end = start.plus(searches[first].duration.seconds());
+            visitor(SharedSlot {
+                slot: Slot {
+                    start,
+                    end,
+                    seats_remaining,
+                },
+                calendars: CalendarSet(calendars),
+            })
+        })?;
     }
     ControlFlow::Continue(())
 }

@@ -17,14 +17,16 @@ pub(crate) struct Span {
     pub(crate) seat: AppointmentKey,
 }
 
-impl Span {
-    /// The span before the first question: it covers no start.
-    pub(crate) const UNKNOWN: Self = Self {
-        end: Instant::MIN,
-        seats: 0,
-        seat: AppointmentKey(0),
-    };
+/// Free starts of one grid, at least one: `first`, `first + step`, … before `end`, in minutes since
+/// 1970.
+#[derive(Clone, Copy)]
+pub(crate) struct FreeRun {
+    pub(crate) first: i64,
+    pub(crate) end: i64,
+    pub(crate) step: i64,
+}
 
+impl Span {
     /// No start before `end` is offered.
     pub(crate) const fn refused(end: Instant) -> Self {
         Self {
