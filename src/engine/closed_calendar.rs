@@ -28,18 +28,18 @@ pub(super) enum DeletionStep {
     Begin {
         calendar: CalendarId,
         deletion_lock: Weak<OwnedMutexGuard<()>>,
-        reply: Reply<Option<BegunDeletion>>,
+        reply: StepReply<Option<BegunDeletion>>,
     },
     /// Stage these events of this deletion, after the `before` events that are staged already.
     Stage {
         number: u64,
         before: u64,
         events: Vec<LogEvent>,
-        reply: Reply<()>,
+        reply: StepReply<()>,
     },
 }
 
-pub(super) type Reply<T> = oneshot::Sender<Result<T, Failure>>;
+pub(super) type StepReply<T> = oneshot::Sender<Result<T, Failure>>;
 
 /// A deletion that was begun.
 pub(super) struct BegunDeletion {

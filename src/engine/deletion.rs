@@ -29,7 +29,9 @@ use bookd_core::time::Instant;
 
 use super::actor::Actor;
 use super::batch::{Envelope, refuse};
-use super::closed_calendar::{BegunDeletion, DeletionLock, DeletionStep, OngoingDeletion, Reply};
+use super::closed_calendar::{
+    BegunDeletion, DeletionLock, DeletionStep, OngoingDeletion, StepReply,
+};
 use super::stop::goes_on_after;
 use super::{BATCH_MAX, Engine, Failure, Mail, SubmitOptions, WAIT_MAX, Wait};
 
@@ -224,7 +226,7 @@ impl Engine {
         }))
     }
 
-    async fn step<T>(&self, step: impl FnOnce(Reply<T>) -> DeletionStep) -> Result<T, Failure> {
+    async fn step<T>(&self, step: impl FnOnce(StepReply<T>) -> DeletionStep) -> Result<T, Failure> {
         let (reply, done) = oneshot::channel();
         // A full mailbox is waited for: a refusal would waste everything that was prepared.
         self.mailbox
@@ -272,7 +274,7 @@ impl Actor {
     fn answer_step<T>(
         &mut self,
         done: Result<T, CommitError>,
-        reply: Reply<T>,
+        reply: StepReply<T>,
     ) -> Result<bool, StoreError> {
         match done {
             Ok(done) => {

@@ -251,10 +251,7 @@ impl Subscriptions {
         read_at: Revision,
         newest: Revision,
     ) -> bool {
-        newest <= read_at || {
-            let tail = self.tail();
-            tail.end().is_some_and(|end| end >= newest) && tail.renew(change)
-        }
+        newest <= read_at || self.tail().renew(change, newest)
     }
 
     /// The revision up to which watchers have been woken.

@@ -201,9 +201,12 @@ impl Tail {
         committed.appointments.iter().map(latest).collect()
     }
 
-    /// Takes a change anew if it shows a person as it is no more. Returns false when it is not in
-    /// the tail any more.
-    pub(crate) fn renew(&self, change: &mut WholeChange) -> bool {
+    /// Takes a change anew if it shows a person not as at `newest`. Returns false when the tail does
+    /// not reach there, or does not have the change any more.
+    pub(crate) fn renew(&self, change: &mut WholeChange, newest: Revision) -> bool {
+        if self.end().is_none_or(|end| end < newest) {
+            return false;
+        }
         if change.is_current() {
             return true;
         }

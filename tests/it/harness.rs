@@ -390,3 +390,13 @@ pub fn violations(status: &Status) -> Vec<String> {
         .map(|it| it.r#type.clone())
         .collect()
 }
+
+/// Routes as `bookd_transport::start` takes them, with nothing to run beside their calls.
+pub fn alone(
+    routes: tonic::service::Routes,
+) -> (
+    bookd::api::stack::GrpcStack<tonic::service::Routes>,
+    std::future::Ready<()>,
+) {
+    (bookd::api::stack::alone(routes), std::future::ready(()))
+}

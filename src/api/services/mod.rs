@@ -54,12 +54,12 @@ impl<R: Message> Answers<R> for Encoded<R> {}
 type Handling<T> = Pin<Box<dyn Future<Output = Answered<T>> + Send>>;
 
 /// A handler as tonic calls it: once for the message of a call.
-struct Method<H> {
+struct Handler<H> {
     name: &'static str,
     handle: H,
 }
 
-impl<Q, A, H> UnaryService<Q> for Method<H>
+impl<Q, A, H> UnaryService<Q> for Handler<H>
 where
     H: FnMut(Call<Q>) -> Handling<A>,
 {
@@ -71,7 +71,7 @@ where
     }
 }
 
-impl<Q, S, H> ServerStreamingService<Q> for Method<H>
+impl<Q, S, H> ServerStreamingService<Q> for Handler<H>
 where
     S: Source,
     H: FnMut(Call<Q>) -> Handling<S>,
@@ -111,7 +111,7 @@ where
     A: Answers<R> + Send + 'static,
     B: Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
 {
-    Box::pin(async move { Ok(grpc().unary(Method { name, handle }, request).await) })
+    Box::pin(async move { Ok(grpc().unary(Handler { name, handle }, request).await) })
 }
 
 /// Answers a call of a method with a stream of answers.
@@ -125,7 +125,7 @@ where
     S: Source<Message: Answers<R> + Send>,
     B: Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
 {
-    let method = Method { name, handle };
+    let method = Handler { name, handle };
     Box::pin(async move { Ok(grpc().server_streaming(method, request).await) })
 }
 

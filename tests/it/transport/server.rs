@@ -8,7 +8,6 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bookd::api::stack;
 use bookd_transport::{Ended, Peer, Running, ServerLimits, Workers};
 use tokio::sync::{Notify, Semaphore};
 use tonic::service::Routes;
@@ -18,6 +17,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
+use crate::harness::alone;
 use crate::http2::{
     CONTINUATION, Connection, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PATIENCE, PREFACE,
     RST_STREAM, SETTINGS, call_headers, frame, long_header,
@@ -84,10 +84,7 @@ impl Health for Gate {
 pub fn start_on(workers: Workers, limits: ServerLimits, gate: &Gate) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let gate = gate.clone();
-    let service = move |_worker| {
-        let routes = Routes::new(HealthServer::new(gate.clone()));
-        (stack::alone(routes), std::future::ready(()))
-    };
+    let service = move |_worker| alone(Routes::new(HealthServer::new(gate.clone())));
     bookd_transport::start(listener, limits, workers, service).unwrap()
 }
 
@@ -386,12 +383,7 @@ async fn a_stream_above_the_limit_is_refused() {
 fn a_worker_here_needs_a_runtime() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (_, health) = tonic_health::server::health_reporter();
-    let service = move |_worker| {
-        (
-            stack::alone(Routes::new(health.clone())),
-            std::future::ready(()),
-        )
-    };
+    let service = move |_worker| alone(Routes::new(health.clone()));
     let error = bookd_transport::start(listener, ServerLimits::default(), Workers::Here, service)
         .unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::Other);
@@ -453,7 +445,7 @@ async fn connections_are_accepted_and_served_by_the_others_while_a_worker_is_stu
                     entered,
                     release,
                 }));
-                (stack::alone(routes), std::future::ready(()))
+                alone(routes)
             }
         };
         let limits = ServerLimits {
