@@ -346,7 +346,13 @@ impl<'a> Cursor<'a> {
     /// back in time.
     #[inline]
     pub(crate) fn span_at(&mut self, at: Instant) -> Span {
-        let refused = Span::refused;
+        self.unsettled_span(at)
+            .unwrap_or_else(|| self.settled_span(at))
+    }
+
+    /// As `span_at`; none when `at` is settled.
+    fn unsettled_span(&mut self, at: Instant) -> Option<Span> {
+        let refused = |end: Instant| Some(Span::refused(end));
         if at < self.starts.start {
             return refused(self.starts.start);
         }
@@ -354,7 +360,7 @@ impl<'a> Cursor<'a> {
             return refused(Instant::MAX);
         }
         if self.settled.contains(at) {
-            return self.settled_span(at);
+            return None;
         }
         let session = self
             .sessions
@@ -384,7 +390,7 @@ impl<'a> Cursor<'a> {
             return refused(last_start.plus(self.search.duration.seconds()));
         }
         if is_at_session {
-            return self.span_of_session(at);
+            return Some(self.span_of_session(at));
         }
         let end = interval.end.min(until_session);
         let Search {
@@ -399,9 +405,10 @@ impl<'a> Cursor<'a> {
         let end = end.min(last_start.plus(1)).min(self.starts.end);
         if self.sessions.is_none() {
             self.settled = Interval::new(at, end);
-            return self.settled_span(at);
+            return None;
         }
-        Span::free(end.min(free_until), self.search.appointment_type.capacity)
+        let seats = self.search.appointment_type.capacity;
+        Some(Span::free(end.min(free_until), seats))
     }
 
     /// The span at `at`, which is settled.
@@ -423,18 +430,14 @@ impl<'a> Cursor<'a> {
         let mut asked = candidates.left();
         let mut refused_until = Instant::MIN;
         while let Some(start) = candidates.first_of(asked) {
-            if self.settled.contains(start) {
+            let Some(span) = self.unsettled_span(start) else {
                 let end = first_minute(self.settled.end);
                 let judged = self.blocked.judge(candidates.starts(), asked, end);
                 candidates.withdraw(judged.refused);
                 asked = judged.later;
                 refused_until = Instant::from_seconds(judged.until.saturating_mul(MINUTE));
                 continue;
-            }
-            let span = self.span_at(start);
-            if self.settled.contains(start) {
-                continue;
-            }
+            };
             let within = candidates.before(asked, span.end);
             asked &= !within;
             if span.seats == 0 {
