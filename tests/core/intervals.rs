@@ -3,7 +3,7 @@
 use bookd_core::appointment::recurrence::{Ending, Frequency, Recurrence, expand};
 use bookd_core::ids::{CalendarId, Etag, ID_CHARACTERS_MAX, Revision};
 use bookd_core::time::interval::{Interval, first_overlap, subtract, union};
-use bookd_core::time::zone::{OFFSET_MAX, TRANSITIONS_MAX, Zone};
+use bookd_core::time::zone::{CYCLE_SECONDS, OFFSET_MAX, Segment, TRANSITIONS_MAX, Zone};
 use bookd_core::time::{DAY, Instant, LocalDate, Minutes, Seconds, Wall};
 
 use crate::world::{instant, zone};
@@ -127,4 +127,22 @@ fn an_id_is_of_so_many_allowed_characters_and_begins_with_a_letter_or_digit() {
 fn an_etag_is_the_same_in_every_release() {
     let etag = Etag::of(b"ada", Revision(3));
     assert_eq!(etag.to_string(), "2e1533203faf3838");
+}
+
+#[test]
+fn time_after_the_table_begins_where_the_table_ends() {
+    let (end, half) = (CYCLE_SECONDS, CYCLE_SECONDS / 2);
+    let changes = [(-100, 3_600), (half, 0)].map(|(at, to)| (Instant::from_seconds(at), to));
+    let end_of_table = Some(Instant::from_seconds(end));
+    let zone = Zone::new("Test/Cycle", 0, &changes, end_of_table).unwrap();
+    let at = |second| {
+        let Segment { start, end, offset } = zone.segment_at(Instant::from_seconds(second));
+        (start, end, offset)
+    };
+    assert_eq!(at(-101), (i64::MIN, -100, 0));
+    assert_eq!(at(0), (-100, half, 3_600));
+    assert_eq!(at(end - 1), (half, end, 0));
+    assert_eq!(at(end), (end, end + half, 3_600));
+    assert_eq!(at(end + half), (end + half, 2 * end, 0));
+    assert_eq!(at(2 * end), (2 * end, 2 * end + half, 3_600));
 }
