@@ -142,3 +142,15 @@ fn a_limit_counts_two_sessions_at_one_time_as_two_however_their_seats_lie() {
         "a seat of it is left"
     );
 }
+
+#[test]
+fn lists_of_other_claims_or_of_fewer_are_not_equal() {
+    let of = |places: &[u16]| {
+        let claims = places.iter().map(|place| claim(*place, 1, 0)).collect();
+        Claims::from_unordered(claims)
+    };
+    assert_eq!(of(&[1, 2]), of(&[2, 1]));
+    assert_ne!(of(&[1, 2]), of(&[1, 3]));
+    assert_ne!(of(&[1, 2]), of(&[1]));
+    assert_ne!(of(&[1]), of(&[1, 2]));
+}

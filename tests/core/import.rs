@@ -327,3 +327,81 @@ fn whatever_is_imported_no_two_appointments_have_one_time() {
         "{whole} whole, {refused} refused"
     );
 }
+
+#[test]
+fn an_imported_request_waits_if_it_starts_later_and_takes_its_time_by_its_type() {
+    let own = AppointmentType {
+        pending_blocks: false,
+        ..kind("own")
+    };
+    let pending = |number, start| ImportedAppointment {
+        state: AppointmentState::Pending,
+        ..at(number, start, "own")
+    };
+    let later = instant(NOW).plus(60).to_string();
+    let appointments = vec![
+        pending(1, NOW),
+        pending(2, &later),
+        at(3, "2027-03-02T10:00:00Z", "own"),
+    ];
+    let state = imported(vec![calendar("ada", vec![own], appointments)]).unwrap();
+    let seen = |number| {
+        let found = &state.appointments[&AppointmentId(Uuid::from_u128(number))];
+        (found.state, found.blocks, found.expire_time.is_some())
+    };
+    assert_eq!(seen(1), (AppointmentState::Expired, true, false));
+    assert_eq!(seen(2), (AppointmentState::Pending, false, true));
+    assert_eq!(seen(3), (AppointmentState::Confirmed, true, false));
+}
+
+#[test]
+fn imported_appointments_that_are_over_have_the_time_of_others() {
+    let start = "2027-03-02T10:00:00Z";
+    let over = |number, state| ImportedAppointment {
+        state,
+        ..at(number, start, "default")
+    };
+    let mut appointments = vec![at(1, start, "default")];
+    appointments.push(over(2, AppointmentState::Cancelled));
+    appointments.push(over(3, AppointmentState::Declined));
+    appointments.push(over(4, AppointmentState::Expired));
+    assert!(imported(vec![calendar("ada", Vec::new(), appointments.clone())]).is_ok());
+    appointments.push(over(5, AppointmentState::NoShow));
+    assert!(imported(vec![calendar("ada", Vec::new(), appointments)]).is_err());
+}
+
+#[test]
+fn a_calendar_without_types_gets_the_default_one_unless_that_was_deleted() {
+    let state = imported(vec![calendar("ada", Vec::new(), Vec::new())]).unwrap();
+    let ids = |state: &State| {
+        let types = &state.calendars[&CalendarId::parse("ada").unwrap()].types;
+        let ids = types.iter().map(|it| it.id.to_string());
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&state), ["default"]);
+    let mut ada = calendar("ada", vec![kind("visit")], Vec::new());
+    ada.deleted_types = vec![(TypeId::default_type(), None)];
+    assert_eq!(ids(&imported(vec![ada]).unwrap()), ["visit"]);
+    let own = AppointmentType {
+        duration: minutes(45),
+        ..kind("default")
+    };
+    let state = imported(vec![calendar("ada", vec![own], Vec::new())]).unwrap();
+    let types = &state.calendars[&CalendarId::parse("ada").unwrap()].types;
+    let default = types.find(&TypeId::default_type()).unwrap();
+    assert_eq!(default.duration, minutes(45), "its own one stays");
+}
+
+#[test]
+fn an_import_needs_its_calendars_those_that_it_names_and_the_ids_that_it_brings() {
+    let mut shared = at(7, "2027-03-02T10:00:00Z", "default");
+    shared.further_calendars = vec![CalendarId::parse("room").unwrap()];
+    let made = ImportedAppointment {
+        id: NewId::Made(AppointmentId(Uuid::from_u128(8))),
+        ..at(8, "2027-03-02T12:00:00Z", "default")
+    };
+    let needs = Command::Import(vec![calendar("ada", Vec::new(), vec![shared, made])]).needs();
+    let calendars: Vec<&str> = needs.calendars.iter().map(|it| it.as_str()).collect();
+    assert_eq!(calendars, ["ada", "room"]);
+    assert_eq!(needs.appointments, [AppointmentId(Uuid::from_u128(7))]);
+}

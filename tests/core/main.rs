@@ -13,27 +13,38 @@
 )]
 
 mod availability;
+mod bounds;
+mod busy;
 mod cases;
 mod checker;
 mod claims;
 mod decide;
+mod deleted_types;
 mod documents;
 mod exhaustive;
 mod import;
 mod imports;
 mod index;
+mod intervals;
 mod invariants;
+mod listing;
+mod local_start;
+mod memory;
 mod model;
 mod outside;
 mod pair;
 mod random;
 mod reference;
+mod rule_texts;
 mod series;
+mod series_decisions;
+mod settings;
 mod several;
 mod slots;
 mod steps;
 mod tidy;
 mod transitions;
+mod values;
 mod world;
 mod zone;
 /// The reader of the tz database belongs to the server. It is compiled here once more, so that
