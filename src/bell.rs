@@ -120,7 +120,10 @@ mod tests {
         lists.push(None, of_none);
         assert_eq!(at_once.await.unwrap(), thread::current().id());
 
-        let ringing = thread::spawn(move || lists.ring());
+        let ringing = thread::Builder::new()
+            .name("ringing".to_owned())
+            .spawn(move || lists.ring())
+            .unwrap();
         let worker = tokio::spawn(delivering);
         for answer in answers {
             assert_eq!(answer.await.unwrap(), thread::current().id());

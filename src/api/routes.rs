@@ -55,7 +55,8 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Answering {
-        services::answer(&self.api, request)
-            .unwrap_or_else(|request| Box::pin(self.standard.call(request)))
+        services::answer(&self.api, request, |request| {
+            Box::pin(self.standard.call(request))
+        })
     }
 }

@@ -254,10 +254,10 @@ mod tests {
         let page = tail
             .page(Revision(after), newest, &CalendarFilter::All)
             .unwrap();
-        match page.changes.into_iter().next() {
-            Some(TailChange::Whole(whole)) => whole,
-            _ => panic!("everything passes"),
-        }
+        let Some(TailChange::Whole(whole)) = page.changes.into_iter().next() else {
+            unreachable!("everything passes")
+        };
+        whole
     }
 
     /// The name that the message shows, and whether it was made for it.

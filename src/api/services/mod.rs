@@ -43,11 +43,11 @@ pub(super) type Answering =
     Pin<Box<dyn Future<Output = Result<http::Response<tonic::body::Body>, Infallible>> + Send>>;
 
 /// A message of type `R`, or its bytes.
-trait Answers<R>: Message {}
+trait MessageOf<R>: Message {}
 
-impl<R: Message> Answers<R> for R {}
+impl<R: Message> MessageOf<R> for R {}
 
-impl<R: Message> Answers<R> for Encoded<R> {}
+impl<R: Message> MessageOf<R> for Encoded<R> {}
 
 /// A handler at work. It is boxed here, where it begins: the futures around it would be as large as
 /// it, some kilobytes, and are moved.
@@ -108,7 +108,7 @@ fn unary<Q, A, R, B>(
 ) -> Answering
 where
     Q: Message + Default + Send + 'static,
-    A: Answers<R> + Send + 'static,
+    A: MessageOf<R> + Send + 'static,
     B: Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
 {
     Box::pin(async move { Ok(grpc().unary(Handler { name, handle }, request).await) })
@@ -122,7 +122,7 @@ fn stream<Q, S, R, B>(
 ) -> Answering
 where
     Q: Message + Default + Send + 'static,
-    S: Source<Message: Answers<R> + Send>,
+    S: Source<Message: MessageOf<R> + Send>,
     B: Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
 {
     let method = Handler { name, handle };
@@ -148,11 +148,12 @@ macro_rules! services {
             ],
         )*)*];
 
-        /// Answers a call; gives it back where the contract has no method of its path.
+        /// Answers a call, by `otherwise` where the contract has no method of its path.
         pub(super) fn answer<B>(
             api: &Arc<Api>,
             request: http::Request<B>,
-        ) -> Result<Answering, http::Request<B>>
+            otherwise: impl FnOnce(http::Request<B>) -> Answering,
+        ) -> Answering
         where
             B: Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
         {
@@ -164,10 +165,10 @@ macro_rules! services {
                             let api = Arc::clone(&api);
                             Box::pin(async move { $module::$handler(&api, call).await })
                         };
-                        Ok($kind::<_, _, pb::$response, _>(stringify!($name), handle, request))
+                        $kind::<_, _, pb::$response, _>(stringify!($name), handle, request)
                     }
                 )*)*
-                _ => Err(request),
+                _ => otherwise(request),
             }
         }
     };
