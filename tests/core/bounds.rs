@@ -10,26 +10,14 @@ use bookd_core::calendar::availability::{InvalidWindow, OVERRIDES_MAX, Window};
 use bookd_core::calendar::{BUSY_PERIODS_CALENDAR_MAX, BUSY_SOURCES_MAX, Calendar};
 use bookd_core::command::{Booking, Command, Move, Start};
 use bookd_core::decide::{Hours, decide};
-use bookd_core::ids::{AppointmentId, TypeId};
+use bookd_core::ids::TypeId;
 use bookd_core::refusal::Refusal;
 use bookd_core::state::State;
 use bookd_core::time::interval::Interval;
 use bookd_core::time::{DAY, HOUR, Instant, LocalDate, MINUTE, Seconds};
 
-use crate::decide::{NOW, booking, calendar_id, submit, two_calendars};
-use crate::world::{instant, minutes};
-
-fn now() -> Instant {
-    instant(NOW)
-}
-
-fn id(number: u128) -> AppointmentId {
-    AppointmentId(uuid::Uuid::from_u128(number))
-}
-
-fn visit(number: u128, start: Instant) -> Booking {
-    booking(number, &["ada"], Assignment::All, "visit", start)
-}
+use crate::decide::{booking, calendar_id, id, now, submit, two_calendars, visit};
+use crate::world::minutes;
 
 /// The field of the refusal; none where the command is not refused.
 fn wrong_field(state: &State, command: &Command) -> Option<String> {

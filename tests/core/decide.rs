@@ -103,6 +103,21 @@ pub(crate) fn two_calendars() -> State {
     state
 }
 
+/// The time of the decisions.
+pub(crate) fn now() -> Instant {
+    instant(NOW)
+}
+
+/// The id of the appointment with this number.
+pub(crate) fn id(number: u128) -> AppointmentId {
+    AppointmentId(uuid::Uuid::from_u128(number))
+}
+
+/// A booking of the type `visit` of the calendar `ada`.
+pub(crate) fn visit(number: u128, start: Instant) -> Booking {
+    booking(number, &["ada"], Assignment::All, "visit", start)
+}
+
 pub(crate) fn booking(
     number: u128,
     calendars: &[&str],
@@ -111,7 +126,7 @@ pub(crate) fn booking(
     start: Instant,
 ) -> Booking {
     Booking {
-        id: NewId::Brought(AppointmentId(uuid::Uuid::from_u128(number))),
+        id: NewId::Brought(id(number)),
         calendars: calendars.iter().map(|it| calendar_id(it)).collect(),
         assignment,
         type_id: Some(TypeId::parse(type_id).unwrap()),

@@ -7,14 +7,9 @@ use bookd_core::decide::decide;
 use bookd_core::ids::{AppointmentId, TypeId};
 use bookd_core::refusal::Refusal;
 use bookd_core::state::State;
-use bookd_core::time::{DAY, HOUR, Instant};
+use bookd_core::time::{DAY, HOUR};
 
-use crate::decide::{NOW, booking, calendar_id, submit, two_calendars};
-use crate::world::instant;
-
-fn now() -> Instant {
-    instant(NOW)
-}
+use crate::decide::{booking, calendar_id, now, submit, two_calendars};
 
 fn put(calendar: &str, name: &str) -> Command {
     Command::PutAppointmentType {

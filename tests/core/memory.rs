@@ -13,29 +13,16 @@ use bookd_core::calendar::claims::{Claim, Claims};
 use bookd_core::calendar::{Calendar, LoadedClaims, keep_from};
 use bookd_core::change::{AppointmentEvent, Cause, Change, Event};
 use bookd_core::command::Command;
-use bookd_core::ids::{AppointmentId, AppointmentKey, Caller, TypeNumber};
+use bookd_core::ids::{AppointmentKey, Caller};
 use bookd_core::state::{State, claim_on};
 use bookd_core::time::{HOUR, Instant, MINUTE};
 
-use crate::decide::{NOW, booking, calendar_id, submit, two_calendars};
-use crate::world::{calendar, instant, minutes, zone};
+use crate::decide::{NOW, booking, calendar_id, id, submit, two_calendars};
+use crate::world::{calendar, claim_in_state, instant, zone};
 
 /// A confirmed appointment of an hour with a quarter of an hour after it.
 fn claim(key: u64, start: &str) -> Claim {
-    in_state(key, start, AppointmentState::Confirmed, None)
-}
-
-fn in_state(key: u64, start: &str, state: AppointmentState, expire_time: Option<Instant>) -> Claim {
-    Claim::new(
-        AppointmentKey(key),
-        TypeNumber(0),
-        instant(start),
-        minutes(60),
-        minutes(0),
-        minutes(15),
-        state,
-        expire_time,
-    )
+    claim_in_state(key, start, AppointmentState::Confirmed, None)
 }
 
 fn with_claims(claims: Vec<Claim>, kept_from: &str) -> Calendar {
@@ -108,7 +95,7 @@ fn claims_and_requests_of_the_past_join_those_in_memory() {
         claim(1, "2027-06-01T09:00:00Z"),
         claim(2, "2027-06-02T09:00:00Z"),
     );
-    let request = in_state(3, "2027-06-01T12:00:00Z", AppointmentState::Pending, None);
+    let request = claim_in_state(3, "2027-06-01T12:00:00Z", AppointmentState::Pending, None);
     let mut ada = with_claims(vec![present], "2027-06-02T00:00:00Z");
     let loaded = |claims: Vec<Claim>, requests: &[Claim]| LoadedClaims {
         claims,
@@ -152,8 +139,9 @@ fn claims_put_before_others_are_in_order_wherever_they_lie() {
 #[test]
 fn an_appointment_is_upcoming_until_it_ends_and_a_hold_until_it_expires() {
     let now = instant("2027-06-01T10:00:00Z");
-    let hold =
-        |key, start, expires| in_state(key, start, AppointmentState::Held, Some(instant(expires)));
+    let hold = |key, start, expires| {
+        claim_in_state(key, start, AppointmentState::Held, Some(instant(expires)))
+    };
     let mut ada = with_claims(
         vec![
             // It is over at `now`; its buffer is not.
@@ -166,7 +154,7 @@ fn an_appointment_is_upcoming_until_it_ends_and_a_hold_until_it_expires() {
     );
     let request = |key, start: &str| {
         let expires = Some(instant(start));
-        let request = in_state(key, start, AppointmentState::Pending, expires);
+        let request = claim_in_state(key, start, AppointmentState::Pending, expires);
         (AppointmentKey(key), request)
     };
     ada.requests = Arc::new(BTreeMap::from([
@@ -204,10 +192,6 @@ fn two_at_one_time() -> State {
     state.next_key = state.next_key.next();
     state.appointments.insert(second.id, Arc::new(second));
     state
-}
-
-fn id(number: u128) -> AppointmentId {
-    AppointmentId(uuid::Uuid::from_u128(number))
 }
 
 #[test]

@@ -7,13 +7,13 @@ use bookd_core::calendar::appointment_type::{AppointmentType, Limits, Stamps};
 use bookd_core::calendar::availability::{Availability, Weekdays};
 use bookd_core::calendar::claims::{Claim, Session};
 use bookd_core::calendar::{Busy, Calendar};
-use bookd_core::ids::{AppointmentKey, TypeId, TypeNumber};
+use bookd_core::ids::{AppointmentKey, TypeId};
 use bookd_core::slots::rules::{Ask, violations};
 use bookd_core::slots::violation::ViolationCode;
 use bookd_core::time::interval::Interval;
-use bookd_core::time::{HOUR, Instant, Minutes, Seconds};
+use bookd_core::time::{HOUR, Minutes, Seconds};
 
-use crate::world::{calendar, instant, minutes, rule, zone};
+use crate::world::{calendar, claim_in_state, instant, minutes, rule, zone};
 
 /// A Monday, 08:00 in Paris.
 const NOW: &str = "2027-03-01T07:00:00Z";
@@ -66,19 +66,6 @@ fn text(calendar: &Calendar, start: &str) -> String {
     let found = broken(&ask(calendar, start, minutes(60)));
     assert_eq!(found.len(), 1, "{found:?}");
     found[0].1.clone()
-}
-
-fn claim(key: u64, start: &str, state: AppointmentState, expire_time: Option<Instant>) -> Claim {
-    Claim::new(
-        AppointmentKey(key),
-        TypeNumber(0),
-        instant(start),
-        minutes(60),
-        minutes(0),
-        minutes(15),
-        state,
-        expire_time,
-    )
 }
 
 #[test]
@@ -186,8 +173,8 @@ fn what_takes_the_time_is_told_without_a_name() {
     let mut calendar = of(
         visit(),
         vec![
-            claim(1, "2027-03-02T08:00:00Z", AppointmentState::Confirmed, None),
-            claim(2, "2027-03-02T10:00:00Z", AppointmentState::Held, held),
+            claim_in_state(1, "2027-03-02T08:00:00Z", AppointmentState::Confirmed, None),
+            claim_in_state(2, "2027-03-02T10:00:00Z", AppointmentState::Held, held),
         ],
     );
     assert_eq!(
@@ -227,7 +214,7 @@ fn a_full_session_and_every_exceeded_limit_are_told_at_once() {
         limits: once,
         ..visit()
     };
-    let taken = claim(1, start, AppointmentState::Confirmed, None);
+    let taken = claim_in_state(1, start, AppointmentState::Confirmed, None);
     let mut calendar = of(class, vec![taken]);
     Arc::make_mut(&mut calendar.profile).limits.per_day = Some(1);
     let mut seat = ask(&calendar, start, minutes(60));
@@ -252,7 +239,7 @@ fn an_exceeded_limit_shows_its_period_where_the_calendar_is() {
         },
         ..visit()
     };
-    let taken = claim(1, "2027-03-02T08:00:00Z", AppointmentState::Confirmed, None);
+    let taken = claim_in_state(1, "2027-03-02T08:00:00Z", AppointmentState::Confirmed, None);
     let calendar = of(once, vec![taken]);
     let found = violations(&ask(&calendar, "2027-03-02T10:00:00Z", minutes(60)));
     let (monday, next) = (

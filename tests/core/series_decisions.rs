@@ -14,12 +14,8 @@ use bookd_core::refusal::Refusal;
 use bookd_core::state::State;
 use bookd_core::time::{DAY, HOUR, Instant};
 
-use crate::decide::{NOW, booking, calendar_id, series, submit, two_calendars};
-use crate::world::{instant, zone};
-
-fn now() -> Instant {
-    instant(NOW)
-}
+use crate::decide::{booking, calendar_id, now, series, submit, two_calendars};
+use crate::world::zone;
 
 fn visit(number: u128, calendars: &[&str]) -> Booking {
     booking(

@@ -12,25 +12,13 @@ use bookd_core::change::{AppointmentEvent, Event};
 use bookd_core::command::{Beforehand, Booking, Command, ProfilePatch, Redacted, Start};
 use bookd_core::decide::{HOLD_SECONDS_MAX, decide, reset_clock};
 use bookd_core::deletion::{Staged, is_staged};
-use bookd_core::ids::{AppointmentId, Etag};
+use bookd_core::ids::Etag;
 use bookd_core::refusal::Refusal;
 use bookd_core::state::State;
 use bookd_core::time::{DAY, HOUR, Instant, MINUTE, Seconds};
 
-use crate::decide::{NOW, booking, calendar_id, submit, two_calendars};
-use crate::world::{instant, minutes, zone};
-
-fn now() -> Instant {
-    instant(NOW)
-}
-
-fn id(number: u128) -> AppointmentId {
-    AppointmentId(uuid::Uuid::from_u128(number))
-}
-
-fn visit(number: u128, start: Instant) -> Booking {
-    booking(number, &["ada"], Assignment::All, "visit", start)
-}
+use crate::decide::{booking, calendar_id, id, now, submit, two_calendars, visit};
+use crate::world::{minutes, zone};
 
 fn booked(state: &mut State, booking: Booking) -> Arc<Appointment> {
     submit(state, &Command::Book(booking), now())

@@ -23,12 +23,8 @@ use bookd_core::state::State;
 use bookd_core::time::interval::Interval;
 use bookd_core::time::{HOUR, LocalDate, MINUTE, Wall};
 
-use crate::decide::{NOW, booking, calendar_id, series, submit, two_calendars};
+use crate::decide::{NOW, booking, calendar_id, id, series, submit, two_calendars};
 use crate::world::{instant, minutes, zone};
-
-fn id(number: u128) -> AppointmentId {
-    AppointmentId(uuid::Uuid::from_u128(number))
-}
 
 fn visit(number: u128, calendars: &[&str]) -> Booking {
     let start = instant(NOW).plus(HOUR);

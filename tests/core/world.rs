@@ -3,11 +3,12 @@
 
 use std::sync::{Arc, OnceLock};
 
+use bookd_core::appointment::AppointmentState;
 use bookd_core::calendar::appointment_type::{AppointmentType, Stamps};
 use bookd_core::calendar::availability::{Availability, Rule, Weekdays, Window};
 use bookd_core::calendar::claims::{Claim, Claims};
 use bookd_core::calendar::{Busy, Calendar, Profile, Types};
-use bookd_core::ids::{CalendarId, Revision};
+use bookd_core::ids::{AppointmentKey, CalendarId, Revision, TypeNumber};
 use bookd_core::time::interval::Interval;
 use bookd_core::time::zone::Zone;
 use bookd_core::time::{Instant, Minutes};
@@ -82,4 +83,23 @@ pub(crate) fn calendar(
 /// The name of every zone of the release.
 pub(crate) fn zone_names() -> Vec<String> {
     bundled_names().into_iter().map(str::to_owned).collect()
+}
+
+/// The claim of an appointment of an hour with a quarter of an hour after it.
+pub(crate) fn claim_in_state(
+    key: u64,
+    start: &str,
+    state: AppointmentState,
+    expire_time: Option<Instant>,
+) -> Claim {
+    Claim::new(
+        AppointmentKey(key),
+        TypeNumber(0),
+        instant(start),
+        minutes(60),
+        minutes(0),
+        minutes(15),
+        state,
+        expire_time,
+    )
 }
