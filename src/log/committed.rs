@@ -173,7 +173,6 @@ pub(crate) enum TailChange {
 }
 
 /// A whole change, whose message is made once for all watchers.
-#[derive(Clone)]
 pub struct WholeChange {
     committed: Arc<Committed>,
     version: u64,
@@ -181,7 +180,6 @@ pub struct WholeChange {
 }
 
 /// What a watcher is shown of a change.
-#[derive(Clone)]
 enum Shown {
     Message(Bytes),
     /// There was no message yet: the appointments as they are now, to make one of.
