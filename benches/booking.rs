@@ -1,5 +1,5 @@
 //! Durable bookings per second over gRPC at 1, 16, 64 and 256 calls in flight, and the processor
-//! time that a server uses for each call, without its clients.
+//! time of each call: of the writer, of the workers, and of the clients.
 //!
 //! Only ratios count: in each of three rounds, an echo of messages of the same size on the same
 //! transport and the rate of append + fsync of the disk are measured too.
@@ -20,7 +20,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bookd::api::stack;
-use bookd::cli::bench::{fsync_rate, load, used_by_services};
+use bookd::cli::bench::{ThreadTimes, fsync_rate, load};
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::server_info_service_client::ServerInfoServiceClient;
@@ -51,7 +51,8 @@ const SAMPLES: usize = 10;
 /// The figures of one kind of call.
 struct Measured {
     calls_per_second: f64,
-    cpu_microseconds: f64,
+    /// The processor time of each call.
+    cpu: ThreadTimes,
     /// Calls per second, as a multiple of those of the echo.
     of_echo: f64,
 }
@@ -73,7 +74,7 @@ where
     F: Fn(usize, usize) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = bool> + Send,
 {
-    let (started, cpu) = (Instant::now(), used_by_services().unwrap_or(0));
+    let (started, cpu) = (Instant::now(), ThreadTimes::now().unwrap_or_default());
     let until = started + Duration::from_secs_f64(SECONDS);
     let mut callers = tokio::task::JoinSet::new();
     for caller in 0..in_flight {
@@ -91,10 +92,12 @@ where
         });
     }
     let done: usize = callers.join_all().await.into_iter().sum();
-    let cpu = used_by_services().unwrap_or(0) - cpu;
+    let cpu = ThreadTimes::now()
+        .unwrap_or_default()
+        .each_since(&cpu, done);
     Measured {
         calls_per_second: done as f64 / started.elapsed().as_secs_f64(),
-        cpu_microseconds: cpu as f64 / done as f64,
+        cpu,
         of_echo: 1.0,
     }
 }
@@ -312,8 +315,8 @@ async fn measure_rounds(folder: &Path, clients: &Connections, mut first: i64) {
 /// Prints the figures of all rounds, a row for each number in flight and each call.
 fn print_rounds(rounds: &[Vec<(usize, &'static str, Measured)>]) {
     println!(
-        "{:>9} {:>13} {:>28} {:>20} {:>20}",
-        "in flight", "call", "calls/s", "of echo", "CPU µs"
+        "{:>9} {:>13} {:>28} {:>20} {:>20} {:>7} {:>8} {:>8}",
+        "in flight", "call", "calls/s", "of echo", "server µs", "writer", "workers", "clients"
     );
     for (at, (in_flight, call, _)) in rounds[0].iter().enumerate() {
         let of =
@@ -321,9 +324,18 @@ fn print_rounds(rounds: &[Vec<(usize, &'static str, Measured)>]) {
         let (rate, of_echo, cpu) = (
             of(|it| it.calls_per_second),
             of(|it| it.of_echo),
-            of(|it| it.cpu_microseconds),
+            of(|it| it.cpu.services()),
         );
-        println!("{in_flight:>9} {call:>13} {rate:>28.0} {of_echo:>20.2} {cpu:>20.1}");
+        let [writer, workers, clients] = [
+            of(|it| it.cpu.writer),
+            of(|it| it.cpu.workers),
+            of(|it| it.cpu.clients),
+        ]
+        .map(|group| group.median());
+        println!(
+            "{in_flight:>9} {call:>13} {rate:>28.0} {of_echo:>20.2} {cpu:>20.1} \
+             {writer:>7.1} {workers:>8.1} {clients:>8.1}"
+        );
     }
 }
 

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant as Stopwatch};
 
-use bookd::cli::bench::{fsync_rate, load, used_by_services};
+use bookd::cli::bench::{ThreadTimes, fsync_rate, load};
 use bookd::engine::Wait;
 use bookd::open_store::open_sqlite;
 use bookd::proto::v1 as pb;
@@ -192,7 +192,7 @@ where
     F: Fn(usize) -> pb::BookAppointmentRequest + Copy + Send + 'static,
 {
     let next = Arc::new(AtomicUsize::new(round * BOOKINGS));
-    let (begun, cpu) = (Stopwatch::now(), used_by_services().unwrap_or(0));
+    let (begun, cpu) = (Stopwatch::now(), ThreadTimes::now().unwrap_or_default());
     let mut running = tokio::task::JoinSet::new();
     for number in 0..IN_FLIGHT {
         let mut client = BookingServiceClient::new(channels[number % CONNECTIONS].clone());
@@ -208,9 +208,11 @@ where
         });
     }
     running.join_all().await;
-    let cpu = used_by_services().unwrap_or(0) - cpu;
+    let cpu = ThreadTimes::now()
+        .unwrap_or_default()
+        .each_since(&cpu, BOOKINGS);
     (
-        cpu as f64 / BOOKINGS as f64,
+        cpu.services(),
         BOOKINGS as f64 / begun.elapsed().as_secs_f64(),
     )
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bookd::cli::bench::{fsync_rate, load, used_by_services};
+use bookd::cli::bench::{ThreadTimes, fsync_rate, load};
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
@@ -85,8 +85,8 @@ impl Kind {
 struct Measured {
     /// Bookings per second.
     bookings: f64,
-    /// Microseconds of processor time of the server for each booking.
-    cpu: f64,
+    /// The processor time of each booking.
+    cpu: ThreadTimes,
     /// Changes that watchers received per second.
     received: f64,
 }
@@ -163,7 +163,7 @@ impl World {
         let watchers = self.watch(kind).await;
         self.book(in_flight, WARM_UP, Instant::now() + Duration::from_secs(10))
             .await;
-        let (begun, cpu) = (Instant::now(), used_by_services().unwrap_or(0));
+        let (begun, cpu) = (Instant::now(), ThreadTimes::now().unwrap_or_default());
         let received = self.received.load(Ordering::Relaxed);
         let bookings = self
             .book(
@@ -174,13 +174,15 @@ impl World {
             .await;
         let (seconds, cpu) = (
             begun.elapsed().as_secs_f64(),
-            used_by_services().unwrap_or(0) - cpu,
+            ThreadTimes::now()
+                .unwrap_or_default()
+                .each_since(&cpu, bookings),
         );
         let received = self.received.load(Ordering::Relaxed) - received;
         drop(watchers);
         Measured {
             bookings: bookings as f64 / seconds,
-            cpu: cpu as f64 / bookings as f64,
+            cpu,
             received: received as f64 / seconds,
         }
     }
@@ -197,7 +199,15 @@ fn print_rounds(in_flight: usize, measured: &[[Measured; Kind::ALL.len()]]) {
     for (at, kind) in Kind::ALL.into_iter().enumerate() {
         let of =
             |what: fn(&Measured) -> f64| Spread::of(measured.iter().map(|round| what(&round[at])));
-        let (rate, cpu, received) = (of(|it| it.bookings), of(|it| it.cpu), of(|it| it.received));
+        let (rate, received) = (of(|it| it.bookings), of(|it| it.received));
+        let cpu = of(|it| it.cpu.services());
+        let [writer, workers, others, clients] = [
+            of(|it| it.cpu.writer),
+            of(|it| it.cpu.workers),
+            of(|it| it.cpu.others),
+            of(|it| it.cpu.clients),
+        ]
+        .map(|group| group.median());
         // The ratio is of one round, in which the load of the machine was the same for both.
         let ratio = Spread::of(
             measured
@@ -205,7 +215,8 @@ fn print_rounds(in_flight: usize, measured: &[[Measured; Kind::ALL.len()]]) {
                 .map(|round| round[at].bookings / round[0].bookings),
         );
         println!(
-            "{in_flight:>9} {:>26} {rate:>24.0} {ratio:>18.2} {cpu:>24.1} {received:>24.0}",
+            "{in_flight:>9} {:>26} {rate:>24.0} {ratio:>18.2} {cpu:>24.1} \
+             {writer:>7.1} {workers:>8.1} {others:>7.1} {clients:>8.1} {received:>24.0}",
             kind.name()
         );
     }
@@ -244,10 +255,17 @@ async fn run(handle: Handle, folder: &std::path::Path) {
         fsync_rate(folder).unwrap(),
         load()
     );
-    let (bookings, ratio, cpu, told) = ("bookings/s", "of none", "CPU µs", "told/s");
     println!(
-        "in flight {:>26} {bookings:>24} {ratio:>18} {cpu:>24} {told:>24}",
-        "watchers"
+        "in flight {:>26} {:>24} {:>18} {:>24} {:>7} {:>8} {:>7} {:>8} {:>24}",
+        "watchers",
+        "bookings/s",
+        "of none",
+        "server µs",
+        "writer",
+        "workers",
+        "others",
+        "clients",
+        "told/s"
     );
     for in_flight in [1, 64] {
         let mut measured = Vec::new();

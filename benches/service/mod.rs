@@ -118,16 +118,16 @@ impl Spread {
         sorted.sort_unstable_by(f64::total_cmp);
         Spread(sorted)
     }
+
+    pub(crate) fn median(&self) -> f64 {
+        self.0[self.0.len() / 2]
+    }
 }
 
 impl std::fmt::Display for Spread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let decimals = f.precision().unwrap_or(0);
-        let (least, middle, most) = (
-            self.0[0],
-            self.0[self.0.len() / 2],
-            self.0[self.0.len() - 1],
-        );
+        let (least, middle, most) = (self.0[0], self.median(), self.0[self.0.len() - 1]);
         let text = format!("{middle:.decimals$} ({least:.decimals$} – {most:.decimals$})");
         write!(f, "{text:>width$}", width = f.width().unwrap_or(0))
     }

@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 use tonic::transport::Channel;
 
+pub use super::bench_cpu::ThreadTimes;
+
 use super::bench_cpu;
 use super::bench_load::{BookingLoad, CallEnd, LoadWorker, Phase, Weights};
 use super::client::{CallError, Server};
@@ -190,12 +192,6 @@ pub fn fsync_rate(folder: &Path) -> std::io::Result<f64> {
         done += 1;
     }
     Ok(f64::from(done) / started.elapsed().as_secs_f64())
-}
-
-/// Microseconds of processor time that the threads of services in this process have used; none
-/// where the system does not say.
-pub fn used_by_services() -> Option<u64> {
-    bench_cpu::used(None)
 }
 
 /// The load of the machine over the last minute and the last five minutes; empty where the system
