@@ -1,12 +1,15 @@
-//! The configuration of the server: flags, `BOOKD_*` variables and defaults; a flag outranks its
-//! variable.
+//! The configuration of the server: flags, `BOOKD_*` variables, the configuration file and
+//! defaults, each of which outranks those after it.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+
+use crate::auth::{GrantConfig, Rate};
 
 /// The largest value of `--keep-changes`, in days; without the flag changes are kept for ever.
 const KEEP_DAYS_MAX: i64 = 36_500;
@@ -71,8 +74,15 @@ pub struct LogConfig {
 
 /// What `bookd serve` needs to know.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Example:\n  bookd serve --listen 127.0.0.1:50051 --store sqlite:bookd.db")]
+#[command(
+    after_help = "Example:\n  bookd serve --listen 127.0.0.1:50051 --store sqlite:bookd.db\n\n\
+                        A configuration file has the same settings, such as `keep_changes = 90`. A flag \
+                        outranks its variable, and that the file."
+)]
 pub struct ServeConfig {
+    /// A configuration file, in TOML: the settings below by their names, and who may call
+    #[arg(long, env = "BOOKD_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// The address to listen on; port 0 takes a free one
     #[arg(
         long,
@@ -110,9 +120,23 @@ pub struct ServeConfig {
     /// The clock is right, though it is more than a day after the last commit: write at once
     #[arg(long, env = "BOOKD_CONFIRM_CLOCK")]
     pub confirm_clock: bool,
+    /// Calls a second that each caller may make, in the long run: each principal, and without
+    /// credentials each address; default as many as they will
+    #[arg(long, env = "BOOKD_CALLER_RATE", value_name = "CALLS")]
+    pub caller_rate: Option<NonZeroU32>,
+    /// Calls that a caller may make at once after a pause, with --caller-rate; default as many as
+    /// in a second
+    #[arg(long, env = "BOOKD_CALLER_BURST", value_name = "CALLS")]
+    pub caller_burst: Option<NonZeroU32>,
+    /// A file with a token whose bearer may do everything: for the first administrator
+    #[arg(long, env = "BOOKD_BOOTSTRAP_TOKEN_FILE", value_name = "FILE")]
+    pub bootstrap_token_file: Option<PathBuf>,
     /// Logging
     #[command(flatten)]
     pub log: LogConfig,
+    /// Who may call: each `[[grant]]` and `[[issuer]]` of the configuration file.
+    #[arg(skip)]
+    pub access: GrantConfig,
     /// Print the configuration that all of this comes to, and stop
     #[arg(long)]
     pub print_config: bool,
@@ -131,6 +155,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 impl ServeConfig {
+    /// How often each caller may call; none = as often as they will.
+    pub fn rate(&self) -> Option<Rate> {
+        self.caller_rate.map(|per_second| Rate {
+            per_second,
+            burst: self.caller_burst.unwrap_or(per_second),
+        })
+    }
+
     /// The settings in the form `VARIABLE=value`, one per line.
     pub fn lines(&self) -> Vec<String> {
         let or_default = |value: Option<String>| value.unwrap_or_else(|| "(default)".to_owned());
@@ -138,13 +170,15 @@ impl ServeConfig {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
         };
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|it| it.display().to_string());
         vec![
+            format!(
+                "BOOKD_CONFIG={}",
+                path(&self.config).unwrap_or_else(|| "(none)".to_owned())
+            ),
             format!("BOOKD_LISTEN={}", self.listen),
             format!("BOOKD_STORE={}", self.store),
-            format!(
-                "BOOKD_ZONES={}",
-                or_default(self.zones.as_ref().map(|it| it.display().to_string()))
-            ),
+            format!("BOOKD_ZONES={}", or_default(path(&self.zones))),
             format!(
                 "BOOKD_WORKERS={}",
                 or_default(self.workers.map(|it| it.to_string()))
@@ -156,6 +190,18 @@ impl ServeConfig {
             ),
             format!("BOOKD_RESERVE={}", self.reserve),
             format!("BOOKD_CONFIRM_CLOCK={}", self.confirm_clock),
+            format!(
+                "BOOKD_CALLER_RATE={}",
+                or_default(self.caller_rate.map(|it| it.to_string()))
+            ),
+            format!(
+                "BOOKD_CALLER_BURST={}",
+                or_default(self.caller_burst.map(|it| it.to_string()))
+            ),
+            format!(
+                "BOOKD_BOOTSTRAP_TOKEN_FILE={}",
+                path(&self.bootstrap_token_file).unwrap_or_else(|| "(none)".to_owned())
+            ),
             format!("BOOKD_LOG={}", self.log.log),
             format!("BOOKD_LOG_FORMAT={format}"),
             format!("BOOKD_LOG_CALLS={}", self.log.log_calls),

@@ -7,6 +7,7 @@
 //! service           starts and stops everything in order
 //! admin             check, backup, restore, import, export; prints nothing
 //! api               parse → call → render: knows protobuf, and no store
+//! auth              who calls, and what they may do
 //! engine            the writer: mailbox → batch → decide → commit → publish → answer
 //! log               committed changes for readers: log tail, subscriptions, compaction
 //! store             durability: SQLite, and memory as the reference
@@ -18,6 +19,8 @@
 pub mod admin;
 #[cfg(feature = "server")]
 pub mod api;
+#[cfg(feature = "server")]
+pub mod auth;
 #[cfg(feature = "server")]
 pub mod bell;
 #[cfg(feature = "client")]

@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use bookd::cli::arguments::Arguments;
+use bookd::cli::config_file;
 use bookd::cli::exit::Exit;
-use clap::Parser;
 
 /// Calls allocate and free many small objects on one thread, on which the system's allocator spent
 /// a tenth of the processor time.
@@ -13,8 +12,9 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let exit = match Arguments::try_parse() {
-        Ok(arguments) => arguments.run(),
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let exit = match config_file::parse(&arguments) {
+        Ok(parsed) => parsed.run(config_file::serve_again),
         Err(error) => {
             // A failure means that standard error is closed: there is no other place for the
             // message.

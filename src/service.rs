@@ -10,6 +10,7 @@ use bookd_transport::{Admission, Ended, ServerLimits, Stopper, Workers};
 
 use crate::api::context::Api;
 use crate::api::{self, HealthReporter, SERVICES, stack};
+use crate::auth::Access;
 use crate::clock::{Clock, SystemClock};
 use crate::descriptors;
 use crate::engine::{self, Engine, Stopped};
@@ -58,6 +59,8 @@ pub struct Parts {
     pub engine: engine::Settings,
     /// The limits of connections and calls.
     pub limits: ServerLimits,
+    /// Who may call.
+    pub access: Access,
 }
 
 impl Parts {
@@ -71,6 +74,7 @@ impl Parts {
             workers: Workers::per_core(),
             engine: engine::Settings::default(),
             limits: ServerLimits::default(),
+            access: Access::open(),
         }
     }
 }
@@ -102,7 +106,11 @@ impl Service {
         let listener =
             TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })?;
         let (engine, writer) = Engine::start(store, parts.clock, parts.engine)?;
-        let (routes, health) = api::routes(Api::new(engine.clone(), parts.zones)).await?;
+        let api = Api {
+            access: parts.access,
+            ..Api::new(engine.clone(), parts.zones)
+        };
+        let (routes, health) = api::routes(api).await?;
         // All workers share one admission, which counts over the process.
         let admission = Arc::new(Admission::new(parts.limits.admission));
         let service = move |_worker| {

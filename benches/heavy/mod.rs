@@ -164,6 +164,7 @@ fn calendars() -> Vec<Case> {
             let it = json!({"appointment_type_id": "default", "duration": "900s", "horizon_days": 100_000 - turn % 2});
             json!({"calendar_id": g.hot, "appointment_type": it})
         }),
+        case("GetPrincipal", "", |_, _| json!({})),
         case("GetServerInfo", "", |_, _| json!({})),
     ]
 }

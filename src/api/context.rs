@@ -11,11 +11,13 @@ use bookd_transport::{CallPermit, Deadline, Peer};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
-use crate::engine::{Answer, Engine, Failure, QueuePermit, RequestId, SubmitOptions, View, Wait};
+use crate::auth::{Access, AuthError, Principal};
+use crate::engine::{Answer, Engine, QueuePermit, RequestId, SubmitOptions, View, Wait};
 use crate::ids::Ids;
 use crate::proto::v1 as pb;
+use crate::proto::v1::Scope;
 use crate::zones::Zones;
-use bookd_core::appointment::Appointment;
+use bookd_core::appointment::{Appointment, Person};
 use bookd_core::calendar::Calendar;
 use bookd_core::command::Command;
 use bookd_core::ids::Caller;
@@ -27,18 +29,18 @@ use crate::api::convert::page_token;
 use crate::api::convert::parse::Fields;
 use crate::api::convert::render;
 use crate::api::convert::status;
+use crate::api::no_answer::NoAnswer;
 
-/// The answer of a method, or its failure.
-pub(crate) type Answered<T> = Result<T, Failure>;
+/// The answer of a method, or why there is none.
+pub(crate) type Answered<T> = Result<T, NoAnswer>;
 
 /// What is known of a call besides its message.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     /// The method's name, such as `BookAppointment`. Repeated requests are compared by it as well.
     pub(crate) method: &'static str,
-    /// The owner of commands and request ids. Callers are not authenticated, so that every call has
-    /// the default one.
-    pub(crate) caller: Caller,
+    /// Who calls: the owner of commands and request ids.
+    pub(crate) principal: Principal,
     /// The peer of the connection; none for a call from this process.
     pub(crate) sender: Option<SocketAddr>,
     /// How long the call waits, and the permit that it holds until its command is decided.
@@ -52,8 +54,8 @@ pub(crate) struct Call<M> {
 }
 
 impl<M> Call<M> {
-    /// Takes the context of a call from the extensions of its request.
-    pub(crate) fn enter(method: &'static str, request: Request<M>) -> Self {
+    /// Takes the context of a call by this principal from the extensions of its request.
+    pub(crate) fn enter(method: &'static str, principal: Principal, request: Request<M>) -> Self {
         let extensions = request.extensions();
         let deadline = extensions.get::<Deadline>().map(|deadline| deadline.0);
         let permit = extensions
@@ -62,7 +64,7 @@ impl<M> Call<M> {
         let sender = extensions.get::<Peer>().and_then(|peer| peer.address);
         let context = Context {
             method,
-            caller: Caller::default(),
+            principal,
             sender,
             wait: Wait { deadline, permit },
         };
@@ -73,11 +75,11 @@ impl<M> Call<M> {
     }
 }
 
-/// Renders an answer or a failure as a response.
+/// Renders an answer, or why there is none, as a response.
 pub(crate) fn leave<T>(answered: Answered<T>) -> Result<Response<T>, Status> {
     answered
         .map(Response::new)
-        .map_err(|failure| status::failed(&failure))
+        .map_err(|why| status::no_answer(&why))
 }
 
 /// What every handler works with.
@@ -91,16 +93,20 @@ pub struct Api {
     pub utc: Arc<Zone>,
     /// The source of new ids.
     pub ids: Arc<Ids>,
+    /// Who may call.
+    pub access: Access,
 }
 
 impl Api {
-    /// An API on this engine, with the zones that its calendars are in.
+    /// An API on this engine, with the zones that its calendars are in, which lets everybody do
+    /// everything.
     pub fn new(engine: Engine, zones: Arc<Zones>) -> Self {
         Self {
             engine,
             zones,
             utc: Arc::new(Zone::utc()),
             ids: Arc::default(),
+            access: Access::open(),
         }
     }
 
@@ -114,7 +120,7 @@ impl Api {
             context:
                 Context {
                     method,
-                    caller,
+                    principal,
                     sender,
                     wait: Wait { deadline, permit },
                 },
@@ -123,7 +129,13 @@ impl Api {
         let mut fields = Fields::default();
         let is_named = fields.request_id(message.request_id());
         let command = parse(&message, &mut fields);
+        let is_for_staff = fields.is_for_staff();
         let command = fields.finish(is_named.and(command))?;
+        let shows_persons = principal.has(Scope::Read) || brings_person(&command);
+        if is_for_staff && !principal.has(Scope::Staff) {
+            return Err(AuthError::StaffOnly.into());
+        }
+        let caller = principal.name;
         let is_dry_run = message.validate_only();
         let request = identify(method, message, &caller);
         let terms = SubmitOptions {
@@ -136,7 +148,11 @@ impl Api {
             permit,
             deletion_lock: None,
         };
-        self.engine.submit(command, terms).await
+        let mut answer = self.engine.submit(command, terms).await?;
+        if !shows_persons {
+            hide_persons(&mut answer);
+        }
+        Ok(answer)
     }
 
     /// The calendar that a request names, as it is now.
@@ -171,7 +187,7 @@ impl Api {
         if weight.is_light() {
             return Ok(work());
         }
-        self.engine.compute(deadline, work).await
+        Ok(self.engine.compute(deadline, work).await?)
     }
 
     /// The hours of a calendar. Where the work cannot be moved off the worker it is done here: the
@@ -209,6 +225,26 @@ impl Api {
             .iter()
             .map(|it| self.appointment(it, answer.time))
             .collect()
+    }
+}
+
+/// Whether the caller of a command brings the personal data of the appointments that its answer
+/// shows.
+fn brings_person(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Book(_) | Command::Hold { .. } | Command::BatchBook(_) | Command::BookSeries(_)
+    )
+}
+
+/// Takes the personal data of all appointments out of an answer: for a caller who may change
+/// appointments and not read them.
+fn hide_persons(answer: &mut Answer) {
+    for appointment in &mut answer.outcome.appointments {
+        Arc::make_mut(appointment).person = Person::default();
+    }
+    for appointment in &mut answer.outside {
+        appointment.person = Person::default();
     }
 }
 

@@ -36,6 +36,7 @@ impl Routes {
         let (bell, delivering) = Bell::new();
         let api = Api {
             engine: self.api.engine.on_worker(bell),
+            access: self.api.access.on_worker(),
             ..Api::clone(&self.api)
         };
         (Self::new(api, self.standard.clone()), delivering)

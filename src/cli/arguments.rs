@@ -1,5 +1,7 @@
 //! The arguments of `bookd`: all subcommands, and the function that runs each.
 
+use std::ffi::OsString;
+
 use clap::{Parser, Subcommand};
 
 use super::backup::{self, BackupOptions};
@@ -7,6 +9,7 @@ use super::bench::{self, BenchConfig};
 use super::check::{self, CheckOptions};
 use super::clock::{self, ClockCommand};
 use super::commands::{ClientCommand, ClientOptions};
+use super::config::{self, ConfigCommand};
 use super::demo::{self, DemoConfig};
 use super::demo_race::{self, RaceConfig};
 use super::exit::Exit;
@@ -21,6 +24,12 @@ use crate::config::ServeConfig;
 pub enum CliCommand {
     /// Run the service
     Serve(ServeConfig),
+    /// Check or print the configuration of the service
+    #[command(
+        subcommand,
+        after_help = "Example:\n  bookd config check --config bookd.toml"
+    )]
+    Config(ConfigCommand),
     /// Run a service with something in it, to play with; everything is in memory
     Demo(DemoConfig),
     /// Let 64 clients race for overlapping slots, and check who got what; without --server on a
@@ -70,10 +79,17 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Runs the command; answers its exit code.
-    pub fn run(self) -> Exit {
+    /// Parses the arguments of a command line, its name included, without any configuration file.
+    pub(super) fn try_parse_from_all(arguments: &[OsString]) -> Result<Self, clap::Error> {
+        Self::try_parse_from(arguments)
+    }
+
+    /// Runs the command; answers its exit code. A server reads its configuration by `read_again`
+    /// when it is asked to.
+    pub fn run(self, read_again: serve::ReadAgain) -> Exit {
         match self.command {
-            CliCommand::Serve(config) => serve::run(&config),
+            CliCommand::Serve(config) => serve::run(&config, read_again),
+            CliCommand::Config(command) => config::run(&command),
             CliCommand::Demo(config) => demo::run(&config),
             CliCommand::DemoRace(config) => demo_race::run(&config, &self.options),
             CliCommand::Import(config) => import::run(&config),

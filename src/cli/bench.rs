@@ -161,7 +161,7 @@ pub fn run(config: &BenchConfig, options: &ClientOptions) -> Exit {
 }
 
 async fn bench(config: &BenchConfig, options: &ClientOptions) -> Result<BenchReport, CallError> {
-    if let Some(server) = options.named_server() {
+    if let Some(server) = options.named_server()? {
         return measure(config, &server, None).await;
     }
     let cannot = |error: std::io::Error| format!("{}: {error}", config.folder.display());

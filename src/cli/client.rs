@@ -11,6 +11,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
 use serde_json::Value;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 
@@ -89,12 +90,14 @@ impl From<String> for CallError {
     }
 }
 
-/// A server and the timeout of each wait for it. All waits of the command line go through this
-/// type.
+/// A server, the timeout of each wait for it, and who calls. All waits of the command line go
+/// through this type.
 #[derive(Clone, Debug)]
 pub struct Server {
     address: String,
     timeout: Duration,
+    /// The header `authorization` of each call.
+    token: Option<MetadataValue<Ascii>>,
 }
 
 impl Server {
@@ -103,7 +106,27 @@ impl Server {
         Self {
             address: address.into(),
             timeout,
+            token: None,
         }
+    }
+
+    /// The same, with this header `authorization` on each call.
+    pub(super) fn with_token(self, token: MetadataValue<Ascii>) -> Self {
+        Self {
+            token: Some(token),
+            ..self
+        }
+    }
+
+    /// A request with what tells who calls.
+    fn request<M>(&self, message: M) -> Request<M> {
+        let mut request = Request::new(message);
+        if let Some(token) = &self.token {
+            request
+                .metadata_mut()
+                .insert("authorization", token.clone());
+        }
+        request
     }
 
     /// The address, `host:port`.
@@ -118,7 +141,9 @@ impl Server {
 
     /// Connects.
     pub async fn connect(&self) -> Result<Channel, CallError> {
-        let Self { address, timeout } = self;
+        let Self {
+            address, timeout, ..
+        } = self;
         let endpoint = Endpoint::from_shared(format!("http://{address}"));
         let endpoint = endpoint
             .map_err(|_| CallError::Usage(format!("--server {address}: write HOST:PORT")))?;
@@ -162,7 +187,9 @@ impl Server {
 
     /// The error of a server that did not answer `what` within the timeout.
     pub fn silent(&self, what: &str) -> CallError {
-        let Self { address, timeout } = self;
+        let Self {
+            address, timeout, ..
+        } = self;
         let next = "it may be stopped or overloaded; --timeout waits longer";
         CallError::NoAnswer(format!(
             "no answer from {address} within {timeout:?}, {next}: {what}"
@@ -235,7 +262,7 @@ impl Client {
 
     /// Sends a call; answers the encoded message of the answer.
     pub async fn send(&self, call: &PreparedCall) -> Result<Bytes, CallError> {
-        let mut request = Request::new(call.message.clone());
+        let mut request = self.server.request(call.message.clone());
         request.set_timeout(self.server.timeout().saturating_add(MARGIN));
         let path = call.path.clone();
         let asked = async {
@@ -259,7 +286,7 @@ impl Client {
         let asked = async {
             self.ready()
                 .await?
-                .server_streaming(Request::new(message), path, BytesCodec)
+                .server_streaming(self.server.request(message), path, BytesCodec)
                 .await
                 .map_err(refusal)
         };

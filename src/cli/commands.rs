@@ -16,6 +16,7 @@ mod slots;
 mod types;
 mod watch;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -24,6 +25,7 @@ use serde_json::Value;
 use super::client::{CallError, Server};
 use super::lookup::Lookup;
 use super::table;
+use super::token;
 use super::words::timeout;
 
 pub use availability::AvailabilityCommand;
@@ -53,6 +55,9 @@ pub struct ClientOptions {
         value_parser = timeout
     )]
     pub timeout: Duration,
+    /// A file with the token that tells the server who calls; without it the variable BOOKD_TOKEN
+    #[arg(long, global = true, env = "BOOKD_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// Print the answer as JSON, for pipes
     #[arg(long, global = true)]
     pub json: bool,
@@ -86,17 +91,27 @@ const TIMEOUT_DEFAULT: &str = "30s";
 const SERVER_DEFAULT: &str = "127.0.0.1:50051";
 
 impl ClientOptions {
-    /// The server to talk to.
-    pub fn server(&self) -> Server {
-        Server::new(
-            self.server.as_deref().unwrap_or(SERVER_DEFAULT),
-            self.timeout,
-        )
+    /// The server to talk to, with the token that tells it who calls.
+    ///
+    /// # Errors
+    ///
+    /// The file of the token cannot be read, or has no token.
+    pub fn server(&self) -> Result<Server, CallError> {
+        let address = self.server.as_deref().unwrap_or(SERVER_DEFAULT);
+        let server = Server::new(address, self.timeout);
+        match token::read(self.token_file.as_deref())? {
+            Some(token) => Ok(server.with_token(token)),
+            None => Ok(server),
+        }
     }
 
     /// The server to talk to, if `--server` names one.
-    pub fn named_server(&self) -> Option<Server> {
-        self.server.is_some().then(|| self.server())
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientOptions::server`].
+    pub fn named_server(&self) -> Result<Option<Server>, CallError> {
+        self.server.is_some().then(|| self.server()).transpose()
     }
 }
 

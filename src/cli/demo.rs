@@ -105,7 +105,7 @@ async fn demo(config: &DemoConfig) -> Result<Exit, String> {
     let filled = fill(&client).await.map_err(|error| error_text(&error))?;
     drop(client);
     say(&banner(address, &filled));
-    run_until_stopped(service, signals, GRACE).await
+    run_until_stopped(service, signals, GRACE, None::<fn()>).await
 }
 
 /// The address at which a client on this machine reaches a server that listens on `address`.

@@ -79,7 +79,7 @@ pub fn run(_config: &RaceConfig, options: &ClientOptions) -> Exit {
 }
 
 async fn race_somewhere(options: &ClientOptions) -> Result<Slots, CallError> {
-    if let Some(server) = options.named_server() {
+    if let Some(server) = options.named_server()? {
         return race(&server).await;
     }
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));

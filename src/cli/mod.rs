@@ -18,6 +18,10 @@ pub mod client;
 #[cfg(feature = "server")]
 pub mod clock;
 pub mod commands;
+#[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
+pub mod config_file;
 pub mod dates;
 #[cfg(feature = "server")]
 pub mod demo;
@@ -40,5 +44,6 @@ pub mod serve;
 #[cfg(feature = "server")]
 pub mod store_options;
 mod table;
+mod token;
 pub mod watch;
 pub mod words;

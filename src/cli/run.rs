@@ -53,7 +53,7 @@ pub(super) fn run_to_end<T>(
 
 /// Calls the method; answers nothing for a stream, whose messages are printed as they come.
 async fn ask(command: &ClientCommand, options: &ClientOptions) -> Result<Option<Value>, CallError> {
-    let client = Client::connect(&options.server()).await?;
+    let client = Client::connect(&options.server()?).await?;
     let request = without_nulls(command.request(&Lookup { client: &client }).await?);
     if let ClientCommand::Watches(watched) = command {
         return watch::follow(&client, watched, request, options.json)

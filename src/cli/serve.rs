@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::exit::Exit;
 use super::output::{complain, failed, say};
+use crate::auth::{Access, GrantError, Grants, Rates};
 use crate::clock::SystemClock;
 use crate::config::{ServeConfig, StoreUrl};
 use crate::descriptors;
@@ -13,7 +14,7 @@ use crate::engine::{self, Stopped};
 use crate::layout::Layout;
 use crate::open_store::open_sqlite;
 use crate::service::{Parts, Service};
-use crate::signals::Signals;
+use crate::signals::{SignalAction, Signals};
 use crate::telemetry;
 use crate::zones::Zones;
 use bookd_core::time::DAY;
@@ -21,8 +22,11 @@ use bookd_transport::{Ended, ServerLimits, Workers};
 
 const MIB: u64 = 1_024 * 1_024;
 
+/// Reads the configuration of the server again, from where it came.
+pub type ReadAgain = fn() -> Result<ServeConfig, String>;
+
 /// Runs the service until a signal or until the writer must stop; answers the exit code.
-pub fn run(config: &ServeConfig) -> Exit {
+pub fn run(config: &ServeConfig, read_again: ReadAgain) -> Exit {
     if config.print_config {
         say(&config.lines().join("\n"));
         return Exit::Done;
@@ -31,13 +35,20 @@ pub fn run(config: &ServeConfig) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    match telemetry::start(&config.log).and_then(|()| runtime.block_on(serve(config))) {
+    match telemetry::start(&config.log).and_then(|()| runtime.block_on(serve(config, read_again))) {
         Ok(code) => code,
         Err(error) => failed(&error),
     }
 }
 
-async fn serve(config: &ServeConfig) -> Result<Exit, String> {
+async fn serve(config: &ServeConfig, read_again: ReadAgain) -> Result<Exit, String> {
+    let access = match access(config) {
+        Ok(access) => access,
+        Err(error) => {
+            complain(&error.to_string());
+            return Ok(Exit::Invalid);
+        }
+    };
     let zones = Arc::new(Zones::load(config.zones.as_deref()).map_err(|error| error.to_string())?);
     let StoreUrl::Sqlite(file) = &config.store;
     let mut store = match open_sqlite(file, &zones) {
@@ -62,6 +73,7 @@ async fn serve(config: &ServeConfig) -> Result<Exit, String> {
             ..engine::Settings::default()
         },
         limits: ServerLimits::default(),
+        access: access.clone(),
     };
     let signals = Signals::new()?;
     let started = Service::start_logging(parts, Box::new(store), config.log.log_calls).await;
@@ -69,24 +81,74 @@ async fn serve(config: &ServeConfig) -> Result<Exit, String> {
     let address = service.local_addr();
     tracing::info!(%address, store = %config.store, zones = zones.release(), source = %zones.source(), "bookd serves");
     say(&banner(&address.to_string(), config, &zones));
-    run_until_stopped(service, signals, config.grace).await
+    let reload = || reload(config, read_again, &access);
+    run_until_stopped(service, signals, config.grace, Some(reload)).await
+}
+
+/// Who may call, by the grants of the configuration.
+fn access(config: &ServeConfig) -> Result<Access, GrantError> {
+    let grants = Grants::load(&config.access, config.bootstrap_token_file.as_deref())?;
+    let access = if grants.is_empty() {
+        Access::open()
+    } else {
+        Access::granted(grants)
+    };
+    Ok(access.with_rates(Rates::new(config.rate())))
+}
+
+/// Reads the configuration again, and puts in force what can be changed while the server runs. A
+/// configuration that cannot be used changes nothing.
+fn reload(config: &ServeConfig, read_again: ReadAgain, access: &Access) {
+    let again = match read_again() {
+        Ok(again) => again,
+        Err(error) => {
+            return tracing::error!(%error, "the configuration cannot be read: all stays as it is");
+        }
+    };
+    match Grants::load(&again.access, again.bootstrap_token_file.as_deref()) {
+        Ok(grants) if grants.is_empty() == access.is_guarded() => tracing::error!(
+            "the first grant or the last one needs a restart: it changes whether callers need credentials"
+        ),
+        Ok(grants) => {
+            access.replace(grants);
+            tracing::info!("the grants and the tokens are read again");
+        }
+        Err(error) => {
+            tracing::error!(%error, "the grants cannot be used: those of before stay in force")
+        }
+    }
+    let before = config.lines();
+    for line in again.lines().iter().filter(|line| !before.contains(line)) {
+        tracing::warn!(setting = %line, "this setting needs a restart");
+    }
 }
 
 /// Waits for a signal or for the writer to stop, and then stops the service in order. A second
-/// signal cuts the stop short.
+/// signal cuts the stop short. SIGHUP calls `reload`, and without one stops
+/// the service too.
 pub(super) async fn run_until_stopped(
     service: Service,
     mut signals: Signals,
     grace: Duration,
+    reload: Option<impl Fn()>,
 ) -> Result<Exit, String> {
-    tokio::select! {
-        signal = signals.next() => tracing::info!("{signal}: stopping"),
-        () = service.failed() => {}
+    loop {
+        tokio::select! {
+            action = signals.next() => match (action, &reload) {
+                (SignalAction::Stop(signal), _) => {
+                    tracing::info!("{signal}: stopping");
+                    break;
+                }
+                (SignalAction::Reload, Some(reload)) => reload(),
+                (SignalAction::Reload, None) => break,
+            },
+            () = service.failed() => break,
+        }
     }
     let stopper = service.stopper();
     let stop = service.stop(grace);
     let second = async {
-        signals.next().await;
+        signals.stop().await;
         tracing::warn!("second signal: stopping now");
         stopper.abort();
         std::future::pending::<()>().await

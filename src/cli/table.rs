@@ -30,7 +30,7 @@ struct Form {
 }
 
 /// All forms.
-const FORMS: [Form; 16] = [
+const FORMS: [Form; 17] = [
     Form {
         methods: &["ListSlots"],
         field: "slots",
@@ -132,6 +132,11 @@ const FORMS: [Form; 16] = [
         show: |answer, _| server_info(answer),
     },
     Form {
+        methods: &["GetPrincipal"],
+        field: "principal",
+        show: |answer, _| principal(&answer["principal"]),
+    },
+    Form {
         methods: &["DeleteCalendar", "DeleteAppointmentType"],
         field: "revision",
         show: |answer, _| format!("OK, revision {}", answer["revision"]),
@@ -170,6 +175,34 @@ fn is_empty_answer(answer: &Value) -> bool {
     answer
         .as_object()
         .is_some_and(|fields| fields.keys().all(is_about_read))
+}
+
+/// Who calls, by which credential, and what they may do.
+fn principal(principal: &Value) -> String {
+    let name = text(&principal["name"]);
+    if name.is_empty() && items(principal, "scopes").is_empty() {
+        return "nobody: the server wants credentials; name the file of a token with --token-file"
+            .to_owned();
+    }
+    let word =
+        |value: &Value, prefix: &str| text(value).trim_start_matches(prefix).to_ascii_lowercase();
+    let scopes: Vec<String> = items(principal, "scopes")
+        .iter()
+        .map(|scope| word(scope, "SCOPE_"))
+        .collect();
+    let rows = [
+        ("name", name),
+        (
+            "known by",
+            word(&principal["credential"], "CREDENTIAL_KIND_"),
+        ),
+        ("scopes", scopes.join(", ")),
+    ];
+    table(
+        &["what", "value"],
+        rows.into_iter()
+            .map(|(what, value)| vec![what.to_owned(), value]),
+    )
 }
 
 /// The release, the time zones and the features of a server.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bookd::auth::Access;
 use bookd::clock::ManualClock;
 use bookd::engine::{Engine, Settings, Stopped};
 use bookd::open_store::open_sqlite;
@@ -145,6 +146,18 @@ impl Bookd {
         Self::start_with_store(store, folder, clock, settings, zones).await
     }
 
+    /// Starts on an empty store, behind these grants.
+    pub async fn start_guarded(access: Access) -> Self {
+        let settings = Settings {
+            is_clock_confirmed: true,
+            ..Settings::default()
+        };
+        let (folder, zones) = (tempfile::tempdir().unwrap(), Arc::new(Zones::bundled()));
+        let clock = ManualClock::new(instant("2027-01-04T08:00:00Z"));
+        let store = open_sqlite(&folder.path().join("bookd.db"), &zones).unwrap();
+        Self::serve(Box::new(store), folder, clock, settings, zones, access).await
+    }
+
     async fn start_with_store(
         store: Box<dyn Store>,
         folder: TempDir,
@@ -152,7 +165,19 @@ impl Bookd {
         engine: Settings,
         zones: Arc<Zones>,
     ) -> Self {
+        Self::serve(store, folder, clock, engine, zones, Access::open()).await
+    }
+
+    async fn serve(
+        store: Box<dyn Store>,
+        folder: TempDir,
+        clock: ManualClock,
+        engine: Settings,
+        zones: Arc<Zones>,
+        access: Access,
+    ) -> Self {
         let parts = Parts {
+            access,
             clock: Arc::new(clock.clone()),
             workers: Workers::Threads(NonZeroUsize::MIN),
             engine,

@@ -10,6 +10,14 @@
 
 #[path = "process/accidents.rs"]
 mod accidents;
+#[path = "auth/guarded.rs"]
+mod auth_guarded;
+#[path = "auth/jwt.rs"]
+mod auth_jwt;
+#[path = "auth/matrix.rs"]
+mod auth_matrix;
+#[path = "auth/persons.rs"]
+mod auth_persons;
 #[path = "process/backup.rs"]
 mod backup;
 #[path = "process/backup_load.rs"]

@@ -32,6 +32,8 @@ const QUOTED_PATH_CHARACTERS_MAX: usize = 60;
 #[derive(Debug, Default)]
 pub(crate) struct Fields {
     violations: Vec<FieldViolation>,
+    /// A field asks for what only staff may.
+    is_for_staff: bool,
 }
 
 impl Fields {
@@ -40,6 +42,11 @@ impl Fields {
         self.violations
             .push(FieldViolation::new(field, description));
         None
+    }
+
+    /// Whether a field that was read asks for what only staff may.
+    pub(crate) fn is_for_staff(&self) -> bool {
+        self.is_for_staff
     }
 
     /// Notes violations that the core found while it read a field.
@@ -63,6 +70,7 @@ impl Fields {
     /// Takes over the violations of a message inside this one: `from` at the beginning of a path
     /// becomes `to`.
     pub(crate) fn take_over(&mut self, inner: Self, from: &str, to: &str) {
+        self.is_for_staff |= inner.is_for_staff;
         let renamed = |path: &str| format!("{to}{}", path.strip_prefix(from).unwrap_or(path));
         let violations = inner.violations.into_iter();
         self.violations
@@ -229,6 +237,7 @@ impl Fields {
     }
 
     pub(crate) fn ignored_rules(&mut self, rules: &[i32]) -> Option<IgnoredRules> {
+        self.is_for_staff |= !rules.is_empty();
         let mut ignored = IgnoredRules::default();
         for (n, rule) in rules.iter().enumerate() {
             match pb::IgnorableRule::try_from(*rule) {

@@ -5,6 +5,7 @@
 //! none can skip the entry or the exit. The servers that tonic generates are not used: they box a
 //! call three times, and know no answer whose bytes are made already.
 
+mod access;
 pub mod availability;
 pub mod booking;
 mod booking_fields;
@@ -21,8 +22,9 @@ mod zone_drift;
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use bookd_transport::Peer;
 use bookd_transport::grpc::REQUEST_BYTES_MAX;
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -34,8 +36,10 @@ use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
 use crate::api::context::{Answered, Api, Call, leave};
+use crate::api::convert::status;
 use crate::api::encoded::Encoded;
-use crate::api::stream::{Messages, Source, messages};
+use crate::api::stream::{Messages, Source, StreamReader, messages};
+use crate::auth::{Access, CallOrigin, MethodScopes, Principal};
 use crate::proto::v1 as pb;
 
 /// The answer to a call, as it begins.
@@ -53,9 +57,43 @@ impl<R: Message> MessageOf<R> for Encoded<R> {}
 /// it, some kilobytes, and are moved.
 type Handling<T> = Pin<Box<dyn Future<Output = Answered<T>> + Send>>;
 
+/// A call that was let in, before its message is read.
+struct Admitted {
+    /// The method's name.
+    name: &'static str,
+    principal: Principal,
+    wanted: MethodScopes,
+    access: Access,
+}
+
+/// Lets a call of this method in, or answers it with why not.
+fn admit<B>(
+    api: &Api,
+    (name, wanted): (&'static str, MethodScopes),
+    request: &http::Request<B>,
+) -> Result<Admitted, Answering> {
+    let peer = request.extensions().get::<Peer>();
+    let origin = CallOrigin {
+        certificate: None,
+        address: peer.and_then(|it| it.address).map(|it| it.ip()),
+    };
+    match api.access.admit(request.headers(), origin, wanted) {
+        Ok(principal) => Ok(Admitted {
+            name,
+            principal,
+            wanted,
+            access: api.access.clone(),
+        }),
+        Err(error) => {
+            let answer = status::not_allowed(&error).into_http();
+            Err(Box::pin(std::future::ready(Ok(answer))))
+        }
+    }
+}
+
 /// A handler as tonic calls it: once for the message of a call.
 struct Handler<H> {
-    name: &'static str,
+    admitted: Admitted,
     handle: H,
 }
 
@@ -67,9 +105,15 @@ where
     type Future = Map<Handling<A>, fn(Answered<A>) -> Result<Response<A>, Status>>;
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
-        (self.handle)(Call::enter(self.name, request)).map(leave)
+        let Admitted {
+            name, principal, ..
+        } = &self.admitted;
+        (self.handle)(Call::enter(name, principal.clone(), request)).map(leave)
     }
 }
+
+/// The beginning of a stream.
+type Opening<T> = Pin<Box<dyn Future<Output = Result<Response<Messages<T>>, Status>> + Send>>;
 
 impl<Q, S, H> ServerStreamingService<Q> for Handler<H>
 where
@@ -78,18 +122,23 @@ where
 {
     type Response = S::Message;
     type ResponseStream = Messages<S::Message>;
-    type Future =
-        Map<Handling<S>, fn(Answered<S>) -> Result<Response<Self::ResponseStream>, Status>>;
+    type Future = Opening<S::Message>;
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
-        (self.handle)(Call::enter(self.name, request)).map(leave_stream)
+        let Admitted {
+            name,
+            principal,
+            wanted,
+            access,
+        } = &self.admitted;
+        let opening = (self.handle)(Call::enter(name, principal.clone(), request));
+        let reader = StreamReader {
+            access: access.clone(),
+            principal: principal.clone(),
+            wanted: *wanted,
+        };
+        Box::pin(async move { leave(opening.await.map(|source| messages(source, reader))) })
     }
-}
-
-fn leave_stream<S: Source>(
-    answered: Answered<S>,
-) -> Result<Response<Messages<S::Message>>, Status> {
-    leave(answered.map(messages))
 }
 
 fn grpc<Q, A>() -> Grpc<ProstCodec<A, Q>>
@@ -102,7 +151,7 @@ where
 
 /// Answers a call of a method with one answer.
 fn unary<Q, A, R, B>(
-    name: &'static str,
+    admitted: Admitted,
     handle: impl FnMut(Call<Q>) -> Handling<A> + Send + 'static,
     request: http::Request<B>,
 ) -> Answering
@@ -111,12 +160,13 @@ where
     A: MessageOf<R> + Send + 'static,
     B: Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
 {
-    Box::pin(async move { Ok(grpc().unary(Handler { name, handle }, request).await) })
+    let method = Handler { admitted, handle };
+    Box::pin(async move { Ok(grpc().unary(method, request).await) })
 }
 
 /// Answers a call of a method with a stream of answers.
 fn stream<Q, S, R, B>(
-    name: &'static str,
+    admitted: Admitted,
     handle: impl FnMut(Call<Q>) -> Handling<S> + Send + 'static,
     request: http::Request<B>,
 ) -> Answering
@@ -125,7 +175,7 @@ where
     S: Source<Message: MessageOf<R> + Send>,
     B: Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
 {
-    let method = Handler { name, handle };
+    let method = Handler { admitted, handle };
     Box::pin(async move { Ok(grpc().server_streaming(method, request).await) })
 }
 
@@ -160,12 +210,20 @@ macro_rules! services {
             match request.uri().path() {
                 $($(
                     concat!("/bookd.v1.", stringify!($service), "/", stringify!($name)) => {
+                        static WANTED: LazyLock<MethodScopes> = LazyLock::new(|| {
+                            let path = concat!("/bookd.v1.", stringify!($service), "/", stringify!($name));
+                            MethodScopes::of(path).expect("the table has only methods of the contract")
+                        });
+                        let admitted = match admit(api, (stringify!($name), *WANTED), &request) {
+                            Ok(admitted) => admitted,
+                            Err(refused) => return refused,
+                        };
                         let api = Arc::clone(api);
                         let handle = move |call: Call<pb::$request>| -> Handling<_> {
                             let api = Arc::clone(&api);
                             Box::pin(async move { $module::$handler(&api, call).await })
                         };
-                        $kind::<_, _, pb::$response, _>(stringify!($name), handle, request)
+                        $kind::<_, _, pb::$response, _>(admitted, handle, request)
                     }
                 )*)*
                 _ => otherwise(request),
@@ -175,6 +233,9 @@ macro_rules! services {
 }
 
 services! {
+    AccessService {
+        unary GetPrincipal = access::get_principal(GetPrincipalRequest) -> GetPrincipalResponse;
+    }
     CalendarService {
         unary CreateCalendar = calendars::create_calendar(CreateCalendarRequest) -> CreateCalendarResponse;
         unary GetCalendar = calendars::get_calendar(GetCalendarRequest) -> GetCalendarResponse;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::auth::Scopes;
 use crate::engine;
 use crate::log;
 use crate::proto::v1 as pb;
@@ -80,8 +81,10 @@ fn limits() -> BTreeMap<String, i64> {
 
 pub(crate) async fn get_server_info(
     api: &Api,
-    _call: Call<pb::GetServerInfoRequest>,
+    call: Call<pb::GetServerInfoRequest>,
 ) -> Answered<pb::GetServerInfoResponse> {
+    // Everybody may ask what the server can do; how much happens on it is for callers with rights.
+    let is_known = call.context.principal.scopes != Scopes::default();
     Ok(pb::GetServerInfoResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         time_zone_release: api.zones.release().to_owned(),
@@ -97,7 +100,11 @@ pub(crate) async fn get_server_info(
         ]
         .map(str::to_owned)
         .to_vec(),
-        revision: render::revision(api.engine.revision()),
-        time: Some(render::timestamp(api.engine.now())),
+        revision: if is_known {
+            render::revision(api.engine.revision())
+        } else {
+            0
+        },
+        time: is_known.then(|| render::timestamp(api.engine.now())),
     })
 }

@@ -24,6 +24,7 @@ use crate::api::convert::render;
 use crate::api::encoded::Encoded;
 use crate::api::services::slot_question::{Asked, Question, type_or_default};
 use crate::proto::v1 as pb;
+use crate::proto::v1::Scope;
 
 /// The number of the field `slots` in `ListSlotsResponse`.
 const SLOTS_FIELD: u32 = 1;
@@ -104,7 +105,12 @@ pub(crate) async fn explain_slot(
         .first()
         .map_or(&api.utc, |calendar| &calendar.profile.zone);
     let start = resolve(&start, zone)?;
-    explain(api, asked, start, shown, context.wait.deadline).await
+    let explained = Explained {
+        start,
+        shown,
+        names_appointments: context.principal.has(Scope::Read),
+    };
+    explain(api, asked, explained, context.wait.deadline).await
 }
 
 /// The time that is to be explained.
@@ -148,13 +154,26 @@ impl TimeQuestion {
     }
 }
 
+/// What is explained, and how.
+struct Explained {
+    start: Instant,
+    /// The zone in which local times are shown.
+    shown: Option<Arc<Zone>>,
+    /// Whether the caller may learn which appointments are in the way.
+    names_appointments: bool,
+}
+
 async fn explain(
     api: &Api,
     asked: Asked,
-    start: Instant,
-    shown: Option<Arc<Zone>>,
+    explained: Explained,
     deadline: Option<tokio::time::Instant>,
 ) -> Answered<pb::ExplainSlotResponse> {
+    let Explained {
+        start,
+        shown,
+        names_appointments,
+    } = explained;
     let calendars = asked.view.calendars.len();
     let days = usize::try_from(2 * nearest_days(calendars)).unwrap_or(usize::MAX);
     let weight = Weight::of_days(calendars, days);
@@ -168,7 +187,7 @@ async fn explain(
         .flatten()
         .flat_map(|violation| violation.conflicts.iter().copied())
         .collect();
-    let named = if explained.bookable || keys.is_empty() {
+    let named = if explained.bookable || keys.is_empty() || !names_appointments {
         Vec::new()
     } else {
         let read = api

@@ -283,7 +283,7 @@ impl Offers {
                     return Ok(self.offered.message([].iter(), [].iter(), &[]));
                 }
                 Wakeup::Cut => {
-                    return Err(self.api.engine.lagged(self.offered.revision).await);
+                    return Err(self.api.engine.lagged(self.offered.revision).await.into());
                 }
                 Wakeup::Touched => {}
                 Wakeup::Time if is_progress || is_due => {}
@@ -303,7 +303,7 @@ impl Source for Offers {
     async fn next(&mut self) -> Answered<pb::WatchSlotsResponse> {
         self.touches.end_idle();
         if self.is_over {
-            return Err(Failure::ShuttingDown);
+            return Err(Failure::ShuttingDown.into());
         }
         let message = match self.first.take() {
             Some(first) => first,

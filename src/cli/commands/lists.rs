@@ -1,4 +1,5 @@
-//! Commands of ListService and ServerInfoService: appointments, changes, zone drift, the server.
+//! Commands of ListService, ServerInfoService and AccessService: appointments, changes, zone drift,
+//! the server, and who calls.
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -48,6 +49,9 @@ pub enum ListCommand {
     /// Say what the server is
     #[command(after_help = "Example:\n  bookd info")]
     Info,
+    /// Say who the server takes you for, and what you may do
+    #[command(after_help = "Example:\n  bookd whoami --token-file desk.token")]
+    Whoami,
 }
 
 /// Which appointments are listed, and in which order.
@@ -106,6 +110,7 @@ impl ListCommand {
             Self::Changes { .. } => "ListChanges",
             Self::ZoneDrift { .. } => "ListZoneDrift",
             Self::Info => "GetServerInfo",
+            Self::Whoami => "GetPrincipal",
         }
     }
 
@@ -123,7 +128,7 @@ impl ListCommand {
                 field: "drifts",
                 limit: limit.limit,
             }),
-            Self::Show { .. } | Self::Info => None,
+            Self::Show { .. } | Self::Info | Self::Whoami => None,
         }
     }
 
@@ -136,7 +141,7 @@ impl ListCommand {
             }
             Self::Changes { subject, .. } => Ok(json!({ "calendar_id": subject })),
             Self::ZoneDrift { calendar, .. } => Ok(json!({ "calendar_id": calendar })),
-            Self::Info => Ok(json!({})),
+            Self::Info | Self::Whoami => Ok(json!({})),
         }
     }
 }

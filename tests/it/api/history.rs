@@ -391,6 +391,7 @@ async fn no_dry_run_of_any_kind_changes_anything_and_each_answers_what_would_be(
 async fn both_reflections_list_every_service_and_know_its_messages() {
     let bookd = Bookd::with_ada().await;
     let services = [
+        "bookd.v1.AccessService",
         "bookd.v1.AvailabilityService",
         "bookd.v1.BookingService",
         "bookd.v1.CalendarService",

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
+use crate::api::no_answer::NoAnswer;
+use crate::auth::AuthError;
 use crate::engine::Failure;
 use crate::proto::v1::ErrorReason;
 use bookd_core::ids::Revision;
@@ -33,8 +35,61 @@ const RETRY_SOON: Duration = Duration::from_millis(100);
 /// When a client may retry after a store that refused, or a server that stops.
 const RETRY_LATER: Duration = Duration::from_secs(1);
 
+/// The status of a call that has no answer.
+pub(crate) fn no_answer(why: &NoAnswer) -> Status {
+    match why {
+        NoAnswer::Failed(failure) => failed(failure),
+        NoAnswer::NotAllowed(error) => not_allowed(error),
+    }
+}
+
+/// The status of a call that is not let in. It says nothing of what is stored.
+pub(crate) fn not_allowed(error: &AuthError) -> Status {
+    let unknown = |message: &str| {
+        plain(
+            Code::Unauthenticated,
+            ErrorReason::CredentialsInvalid,
+            message,
+        )
+    };
+    let denied = |message: String, scopes: String| {
+        ErrorAnswer::new(
+            Code::PermissionDenied,
+            ErrorReason::PermissionDenied,
+            message,
+        )
+        .with("scopes", scopes)
+        .status()
+    };
+    match error {
+        AuthError::NoCredentials => unknown(
+            "the call has no credentials: send `authorization: Bearer TOKEN`, or connect with a \
+             client certificate",
+        ),
+        AuthError::InvalidCredentials => unknown(
+            "the credentials are not valid, or are no longer: ask whoever runs the server for \
+             others",
+        ),
+        AuthError::Denied { wanted } => denied(
+            format!("the caller may not call this method: it needs one of the scopes {wanted}"),
+            wanted.to_string(),
+        ),
+        AuthError::StaffOnly => denied(
+            "the caller may not ignore rules: `ignore_rules` needs the scope staff".to_owned(),
+            "staff".to_owned(),
+        ),
+        AuthError::TooOften { retry_after } => ErrorAnswer::new(
+            Code::ResourceExhausted,
+            ErrorReason::RateLimited,
+            "the caller calls too often; nothing happened, retry after the delay that is told",
+        )
+        .detailed(Detail::RetryAfter(*retry_after))
+        .status(),
+    }
+}
+
 /// The status of a failure of the engine.
-pub(crate) fn failed(failure: &Failure) -> Status {
+fn failed(failure: &Failure) -> Status {
     use ErrorReason as Reason;
     match failure {
         Failure::Refused(refused) => refusal::refused(refused).status(),

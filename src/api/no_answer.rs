@@ -1,0 +1,40 @@
+//! Why a call has no answer: the engine refused or failed, or the caller may not do it.
+
+use bookd_core::refusal::Refusal;
+
+use crate::auth::AuthError;
+use crate::engine::Failure;
+use crate::store::StoreError;
+
+/// Why a call has no answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum NoAnswer {
+    /// The engine refused or failed.
+    Failed(Failure),
+    /// The caller may not do it.
+    NotAllowed(AuthError),
+}
+
+impl From<Failure> for NoAnswer {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<Refusal> for NoAnswer {
+    fn from(refusal: Refusal) -> Self {
+        Self::Failed(refusal.into())
+    }
+}
+
+impl From<StoreError> for NoAnswer {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<AuthError> for NoAnswer {
+    fn from(error: AuthError) -> Self {
+        Self::NotAllowed(error)
+    }
+}

@@ -1,0 +1,340 @@
+//! The door's question: who calls, and may they?
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use tokio::sync::watch;
+
+use super::credentials::{Presented, TokenHash};
+use super::grants::Grants;
+use super::jwt::VerifiedJwt;
+use super::rates::{RateKey, Rates};
+use super::scopes::{MethodScopes, Scopes};
+use crate::proto::v1::{CredentialKind, Scope};
+use bookd_core::ids::Caller;
+
+/// Why a call is not let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthError {
+    /// The call has no credentials, and its method wants some.
+    NoCredentials,
+    /// The credentials are unknown, unreadable or no longer valid. Which of these is not told.
+    InvalidCredentials,
+    /// The caller is known, and has none of the wanted scopes.
+    Denied {
+        /// What is wanted of a caller.
+        wanted: MethodScopes,
+    },
+    /// The caller may not ignore rules, which is for staff.
+    StaffOnly,
+    /// The caller calls too often, or sends wrong credentials too often.
+    TooOften {
+        /// When it may come again.
+        retry_after: Duration,
+    },
+}
+
+/// The connection of a call, as far as it tells who calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CallOrigin<'a> {
+    /// The name in its verified certificate; none without one.
+    pub certificate: Option<&'a Arc<str>>,
+    /// Its address; none for a call within this process.
+    pub address: Option<IpAddr>,
+}
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub struct Principal {
+    /// The name; empty without credentials.
+    pub name: Caller,
+    /// What they may do.
+    pub scopes: Scopes,
+    credential: Credential,
+}
+
+/// By which credential a principal is known.
+#[derive(Clone, Debug)]
+enum Credential {
+    None,
+    Token(TokenHash),
+    Certificate(Arc<str>),
+    Jwt(Arc<VerifiedJwt>),
+}
+
+impl Credential {
+    /// How long it is valid still; none when it never ends by itself.
+    fn left(&self) -> Option<Duration> {
+        match self {
+            Self::None | Self::Token(_) | Self::Certificate(_) => None,
+            Self::Jwt(jwt) => Some(jwt.left().unwrap_or_default()),
+        }
+    }
+}
+
+impl Principal {
+    /// What told who it is.
+    pub fn kind(&self) -> CredentialKind {
+        match self.credential {
+            Credential::None => CredentialKind::Unspecified,
+            Credential::Token(_) => CredentialKind::Token,
+            Credential::Certificate(_) => CredentialKind::Certificate,
+            Credential::Jwt(_) => CredentialKind::Jwt,
+        }
+    }
+
+    /// Whether they have this scope.
+    pub fn has(&self, scope: Scope) -> bool {
+        self.scopes.has(scope)
+    }
+}
+
+/// Who may call. Copies share the grants.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// None on a server without credentials.
+    grants: Option<Arc<watch::Sender<Arc<Grants>>>>,
+    /// None where nobody is counted.
+    rates: Option<Arc<Rates>>,
+    /// The name of a caller without credentials. It is made once: a call needs a copy.
+    nobody: Caller,
+}
+
+impl Access {
+    /// Everybody may do everything: for a server without credentials.
+    pub fn open() -> Self {
+        Self::default()
+    }
+
+    /// Only what the grants allow.
+    pub fn granted(grants: Grants) -> Self {
+        Self {
+            grants: Some(Arc::new(watch::Sender::new(Arc::new(grants)))),
+            rates: Some(Arc::new(Rates::new(None))),
+            nobody: Caller::default(),
+        }
+    }
+
+    /// The same, where each caller may call as often as these rates allow.
+    #[must_use]
+    pub fn with_rates(self, rates: Rates) -> Self {
+        Self {
+            rates: Some(Arc::new(rates)),
+            ..self
+        }
+    }
+
+    /// Whether callers need credentials.
+    pub fn is_guarded(&self) -> bool {
+        self.grants.is_some()
+    }
+
+    /// The same grants for another worker, which shares no memory with this one that each call
+    /// writes.
+    #[must_use]
+    pub fn on_worker(&self) -> Self {
+        Self {
+            grants: self.grants.clone(),
+            rates: self.rates.clone(),
+            nobody: Caller::default(),
+        }
+    }
+
+    /// Puts other grants in force, for calls that begin and for streams that are open. Of an open
+    /// server nothing changes.
+    pub fn replace(&self, grants: Grants) {
+        if let Some(sender) = &self.grants {
+            sender.send_replace(Arc::new(grants));
+        }
+    }
+
+    /// Lets a call in whose method wants these scopes.
+    ///
+    /// # Errors
+    ///
+    /// Who calls is not known, calls too often, or has no right to the method.
+    pub fn admit(
+        &self,
+        headers: &HeaderMap,
+        origin: CallOrigin<'_>,
+        wanted: MethodScopes,
+    ) -> Result<Principal, AuthError> {
+        let principal = match &self.grants {
+            None => self.everybody(),
+            Some(grants) => {
+                // Not borrowed while a signature is verified: who replaces them would wait, and
+                // every other call for that.
+                let grants = Arc::clone(&grants.borrow());
+                self.identify(&grants, headers, origin)
+                    .map_err(|error| self.slowed_down(error, origin))?
+            }
+        };
+        if let Some(rates) = self.rates.as_ref().filter(|it| it.counts_calls()) {
+            let counted = match &principal.credential {
+                Credential::None => RateKey::address(origin.address),
+                Credential::Token(_) | Credential::Certificate(_) | Credential::Jwt(_) => {
+                    RateKey::Principal(Arc::clone(&principal.name.0))
+                }
+            };
+            let too_often = |retry_after| AuthError::TooOften { retry_after };
+            rates.call(&counted).map_err(too_often)?;
+        }
+        check(&principal, wanted)?;
+        Ok(principal)
+    }
+
+    /// Who calls, as the grants are.
+    fn identify(
+        &self,
+        grants: &Grants,
+        headers: &HeaderMap,
+        origin: CallOrigin<'_>,
+    ) -> Result<Principal, AuthError> {
+        match Presented::read(headers, origin.certificate) {
+            Presented::Nothing => Ok(self.somebody()),
+            Presented::Unusable => Err(AuthError::InvalidCredentials),
+            Presented::Token(token) => self.of_token(grants, token, origin),
+            Presented::Certificate(name) => of(grants, &Credential::Certificate(Arc::clone(name))),
+        }
+    }
+
+    /// Who sends this token: one of a grant, or one of an issuer.
+    fn of_token(
+        &self,
+        grants: &Grants,
+        token: &str,
+        origin: CallOrigin<'_>,
+    ) -> Result<Principal, AuthError> {
+        let hash = TokenHash::of(token);
+        let known = of(grants, &Credential::Token(hash));
+        if known.is_ok() {
+            return known;
+        }
+        let jwt = match grants.issuers.remembered(&hash) {
+            Some(remembered) => remembered,
+            None => {
+                let verifiable = grants.issuers.verifiable(token);
+                let verifiable = verifiable.ok_or(AuthError::InvalidCredentials)?;
+                if let Some(rates) = &self.rates {
+                    let too_often = |retry_after| AuthError::TooOften { retry_after };
+                    let address = RateKey::address(origin.address);
+                    rates.verification(&address).map_err(too_often)?;
+                }
+                let is_kept = |claim: &str| grants.asks_for(claim);
+                let verified = grants.issuers.verify(verifiable, hash, is_kept);
+                verified.ok_or(AuthError::InvalidCredentials)?
+            }
+        };
+        of(grants, &Credential::Jwt(jwt))
+    }
+
+    /// The error of wrong credentials; that of calling too often where they come too often from one
+    /// address. Right ones are let in all the same, so that nobody is kept out by a neighbour.
+    fn slowed_down(&self, error: AuthError, origin: CallOrigin<'_>) -> AuthError {
+        let (AuthError::InvalidCredentials, Some(rates)) = (&error, &self.rates) else {
+            return error;
+        };
+        match rates.failure(&RateKey::address(origin.address)) {
+            Ok(()) => error,
+            Err(retry_after) => AuthError::TooOften { retry_after },
+        }
+    }
+
+    /// Everybody, on a server without credentials.
+    fn everybody(&self) -> Principal {
+        Principal {
+            name: self.nobody.clone(),
+            scopes: Scopes::all(),
+            credential: Credential::None,
+        }
+    }
+
+    /// A caller without credentials, on a server that has some: they may call what is open to all.
+    fn somebody(&self) -> Principal {
+        Principal {
+            scopes: Scopes::default(),
+            ..self.everybody()
+        }
+    }
+
+    /// The output of `work`, unless the principal loses the right to a method that wants these
+    /// scopes before it is there: then the error.
+    pub async fn unless_revoked<T>(
+        &self,
+        principal: &Principal,
+        wanted: MethodScopes,
+        work: impl Future<Output = T>,
+    ) -> Result<T, AuthError> {
+        let Some(grants) = &self.grants else {
+            return Ok(work.await);
+        };
+        let mut changes = grants.subscribe();
+        let mut work = std::pin::pin!(work);
+        loop {
+            let grants = Arc::clone(&changes.borrow_and_update());
+            let now = of(&grants, &principal.credential);
+            // Another name is another caller, even with the same credential.
+            match now {
+                Ok(now) if now.name == principal.name => check(&now, wanted)?,
+                Ok(_) => return Err(AuthError::InvalidCredentials),
+                Err(error) => return Err(error),
+            }
+            let expired = async {
+                match principal.credential.left() {
+                    Some(left) => tokio::time::sleep(left).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = changes.changed() => {}
+                () = expired => {}
+                done = &mut work => return Ok(done),
+            }
+        }
+    }
+}
+
+/// The principal of a credential, as the grants are.
+fn of(grants: &Grants, credential: &Credential) -> Result<Principal, AuthError> {
+    let (name, scopes) = match credential {
+        Credential::None => (Caller::default(), Scopes::default()),
+        Credential::Token(hash) => {
+            let granted = grants.of_token(hash).ok_or(AuthError::InvalidCredentials)?;
+            (granted.name.clone().unwrap_or_default(), granted.scopes)
+        }
+        Credential::Certificate(own) => {
+            let granted = grants.of_certificate(own);
+            let name = granted.and_then(|it| it.name.clone());
+            (
+                name.unwrap_or_else(|| Caller(Arc::clone(own))),
+                granted.map_or(Scopes::default(), |it| it.scopes),
+            )
+        }
+        Credential::Jwt(jwt) => {
+            // The keys, the audience or the claims that count may be others than when it came.
+            let renewed = grants.issuers.renewed(jwt, |claim| grants.asks_for(claim));
+            let jwt = renewed.ok_or(AuthError::InvalidCredentials)?;
+            (jwt.name.clone(), grants.of_jwt(&jwt))
+        }
+    };
+    Ok(Principal {
+        name,
+        scopes,
+        credential: credential.clone(),
+    })
+}
+
+fn check(principal: &Principal, wanted: MethodScopes) -> Result<(), AuthError> {
+    if wanted.is_met_by(principal.scopes) {
+        return Ok(());
+    }
+    match principal.credential {
+        Credential::None => Err(AuthError::NoCredentials),
+        Credential::Token(_) | Credential::Certificate(_) | Credential::Jwt(_) => {
+            Err(AuthError::Denied { wanted })
+        }
+    }
+}

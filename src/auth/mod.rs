@@ -1,0 +1,20 @@
+//! Who calls, and what they may do: the credentials of a call lead to a principal, and the grants
+//! of the operator say which scopes it has.
+//!
+//! The door of the API (`api/services`) asks [`Access::admit`] once for each call, before its
+//! message is read. A server without credentials lets everybody do everything.
+
+mod access;
+mod credentials;
+mod file;
+mod grants;
+mod jwt;
+mod rates;
+mod scopes;
+
+pub use access::{Access, AuthError, CallOrigin, Principal};
+pub use credentials::{TOKEN_CHARACTERS_MAX, TOKEN_CHARACTERS_MIN, TokenHash};
+pub use grants::{Grant, GrantConfig, GrantError, Grants};
+pub use jwt::Issuer;
+pub use rates::{Rate, Rates};
+pub use scopes::{MethodScopes, Scopes};

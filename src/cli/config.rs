@@ -1,0 +1,45 @@
+//! `bookd config`: checks and prints what the flags, the environment and the configuration file of
+//! `bookd serve` come to.
+
+use clap::Subcommand;
+
+use super::exit::Exit;
+use super::output::{failed, say};
+use crate::auth::Grants;
+use crate::config::ServeConfig;
+
+/// What can be done with a configuration.
+#[derive(Subcommand)]
+pub enum ConfigCommand {
+    /// Check a configuration, with the files that its grants name; start nothing
+    #[command(after_help = "Example:\n  bookd config check --config bookd.toml")]
+    Check(ServeConfig),
+    /// Print what flags, environment, file and defaults come to
+    #[command(after_help = "Example:\n  bookd config print --config bookd.toml")]
+    Print(ServeConfig),
+}
+
+/// Runs the command; answers its exit code.
+pub fn run(command: &ConfigCommand) -> Exit {
+    match command {
+        ConfigCommand::Check(config) => check(config),
+        ConfigCommand::Print(config) => {
+            say(&config.lines().join("\n"));
+            Exit::Done
+        }
+    }
+}
+
+fn check(config: &ServeConfig) -> Exit {
+    if let Err(error) = Grants::load(&config.access, config.bootstrap_token_file.as_deref()) {
+        failed(&error.to_string());
+        return Exit::Invalid;
+    }
+    let who = match (config.access.grants.len(), &config.bootstrap_token_file) {
+        (0, None) => "no grants: everybody who reaches the server may do everything".to_owned(),
+        (grants, None) => format!("{grants} of [[grant]]"),
+        (grants, Some(_)) => format!("{grants} of [[grant]] and the first administrator"),
+    };
+    say(&format!("the configuration is right; {who}"));
+    Exit::Done
+}
