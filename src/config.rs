@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use bookd_transport::TlsFiles;
 use clap::{Args, ValueEnum};
 
 /// The largest value of `--keep-changes`, in days; without the flag changes are kept for ever.
@@ -69,6 +70,52 @@ pub struct LogConfig {
     pub log_calls: bool,
 }
 
+/// TLS, and the credentials that are asked for.
+#[derive(Args, Clone, Debug)]
+pub struct TlsConfig {
+    /// The certificate of the server for TLS, and its chain, in PEM; read again when it changes
+    #[arg(
+        long,
+        env = "BOOKD_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert, in PEM, not encrypted; read again when it changes
+    #[arg(
+        long,
+        env = "BOOKD_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    pub tls_key: Option<PathBuf>,
+    /// The authorities of clients, in PEM: every client must show a certificate of one of them
+    #[arg(
+        long,
+        env = "BOOKD_CLIENT_CA",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    pub client_ca: Option<PathBuf>,
+    /// Listen beyond this machine without asking for credentials: something else keeps strangers
+    /// away
+    #[arg(long, env = "BOOKD_INSECURE")]
+    pub insecure: bool,
+}
+
+impl TlsConfig {
+    /// The files of TLS, if it is on.
+    pub fn files(&self) -> Option<TlsFiles> {
+        let (certificate, key) = self.tls_cert.clone().zip(self.tls_key.clone())?;
+        let client_ca = self.client_ca.clone();
+        Some(TlsFiles {
+            certificate,
+            key,
+            client_ca,
+        })
+    }
+}
+
 /// What `bookd serve` needs to know.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Example:\n  bookd serve --listen 127.0.0.1:50051 --store sqlite:bookd.db")]
@@ -81,6 +128,9 @@ pub struct ServeConfig {
         value_name = "ADDRESS"
     )]
     pub listen: SocketAddr,
+    /// TLS
+    #[command(flatten)]
+    pub tls: TlsConfig,
     /// Where everything is kept
     #[arg(
         long,
@@ -134,17 +184,21 @@ impl ServeConfig {
     /// The settings in the form `VARIABLE=value`, one per line.
     pub fn lines(&self) -> Vec<String> {
         let or_default = |value: Option<String>| value.unwrap_or_else(|| "(default)".to_owned());
+        let file = |file: &Option<PathBuf>| {
+            or_default(file.as_ref().map(|file| file.display().to_string()))
+        };
         let format = match self.log.log_format {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
         };
         vec![
             format!("BOOKD_LISTEN={}", self.listen),
+            format!("BOOKD_TLS_CERT={}", file(&self.tls.tls_cert)),
+            format!("BOOKD_TLS_KEY={}", file(&self.tls.tls_key)),
+            format!("BOOKD_CLIENT_CA={}", file(&self.tls.client_ca)),
+            format!("BOOKD_INSECURE={}", self.tls.insecure),
             format!("BOOKD_STORE={}", self.store),
-            format!(
-                "BOOKD_ZONES={}",
-                or_default(self.zones.as_ref().map(|it| it.display().to_string()))
-            ),
+            format!("BOOKD_ZONES={}", file(&self.zones)),
             format!(
                 "BOOKD_WORKERS={}",
                 or_default(self.workers.map(|it| it.to_string()))

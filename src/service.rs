@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bookd_transport::{Admission, Ended, ServerLimits, Stopper, Workers};
+use bookd_transport::{Admission, Ended, ServerLimits, Stopper, Tls, Workers};
 
 use crate::api::context::Api;
 use crate::api::{self, HealthReporter, SERVICES, stack};
@@ -58,6 +58,8 @@ pub struct Parts {
     pub engine: engine::Settings,
     /// The limits of connections and calls.
     pub limits: ServerLimits,
+    /// TLS; none for plain connections.
+    pub tls: Option<Tls>,
 }
 
 impl Parts {
@@ -71,6 +73,7 @@ impl Parts {
             workers: Workers::per_core(),
             engine: engine::Settings::default(),
             limits: ServerLimits::default(),
+            tls: None,
         }
     }
 }
@@ -110,7 +113,13 @@ impl Service {
             let stack = stack::around(routes, Arc::clone(&admission), is_logging);
             (stack, delivering)
         };
-        let started = bookd_transport::start(listener, parts.limits, parts.workers, service);
+        let started = bookd_transport::start_with_tls(
+            listener,
+            parts.limits,
+            parts.workers,
+            parts.tls,
+            service,
+        );
         let server = started.map_err(StartError::Server)?;
         Ok(Self {
             server,

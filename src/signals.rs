@@ -1,4 +1,5 @@
-//! The signals that stop a process: SIGTERM and SIGINT.
+//! The signals that stop a process, SIGTERM and SIGINT, and the one that has it read its files
+//! again, SIGHUP.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -29,5 +30,25 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "interrupted",
         }
+    }
+}
+
+/// The stream of the SIGHUPs of this process.
+pub struct Hangups {
+    hangup: Signal,
+}
+
+impl Hangups {
+    /// Starts to receive the signal, which no longer ends the process by itself.
+    pub fn new() -> Result<Self, String> {
+        let hangup =
+            signal(SignalKind::hangup()).map_err(|error| descriptors::message(&error, ""))?;
+        Ok(Self { hangup })
+    }
+
+    /// Waits for the next signal.
+    pub async fn next(&mut self) {
+        // The stream never ends.
+        self.hangup.recv().await;
     }
 }

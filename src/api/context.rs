@@ -36,8 +36,8 @@ pub(crate) type Answered<T> = Result<T, Failure>;
 pub(crate) struct Context {
     /// The method's name, such as `BookAppointment`. Repeated requests are compared by it as well.
     pub(crate) method: &'static str,
-    /// The owner of commands and request ids. Callers are not authenticated, so that every call has
-    /// the default one.
+    /// The owner of commands and request ids. Clients are not told apart yet, so that every call has
+    /// the default one; `Peer::certificate` has the name of a client that showed a certificate.
     pub(crate) caller: Caller,
     /// The peer of the connection; none for a call from this process.
     pub(crate) sender: Option<SocketAddr>,

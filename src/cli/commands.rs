@@ -22,6 +22,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::client::{CallError, Server};
+use super::client_tls::ClientTlsOptions;
 use super::lookup::Lookup;
 use super::table;
 use super::words::timeout;
@@ -39,7 +40,7 @@ use requests::{parse_json, read_argument};
 /// Options of every client command.
 #[derive(Args, Clone, Debug)]
 pub struct ClientOptions {
-    /// The server to talk to, HOST:PORT [default: 127.0.0.1:50051]
+    /// The server to talk to, HOST:PORT or https://HOST:PORT [default: 127.0.0.1:50051]
     #[arg(long, global = true, env = "BOOKD_SERVER", value_name = "ADDRESS")]
     pub server: Option<String>,
     /// How long the server is waited for, such as 30s or 2m: for the connection, for each answer,
@@ -56,6 +57,9 @@ pub struct ClientOptions {
     /// Print the answer as JSON, for pipes
     #[arg(long, global = true)]
     pub json: bool,
+    /// TLS
+    #[command(flatten)]
+    pub tls: ClientTlsOptions,
 }
 
 /// The fields of requests that have another name on the command line, each with that name: errors
@@ -92,6 +96,7 @@ impl ClientOptions {
             self.server.as_deref().unwrap_or(SERVER_DEFAULT),
             self.timeout,
         )
+        .with_tls(self.tls.clone())
     }
 
     /// The server to talk to, if `--server` names one.
