@@ -10,6 +10,8 @@
 
 #[path = "process/accidents.rs"]
 mod accidents;
+#[path = "../../crates/transport/src/tls/authority.rs"]
+mod authority;
 #[path = "process/backup.rs"]
 mod backup;
 #[path = "process/backup_load.rs"]
@@ -178,6 +180,10 @@ mod store_log;
 mod store_reads;
 #[path = "store/stored.rs"]
 mod stored;
+#[path = "transport/tls.rs"]
+mod tls;
+#[path = "process/tls_files.rs"]
+mod tls_files;
 #[path = "cli/transfer.rs"]
 mod transfer;
 #[path = "api/types.rs"]
