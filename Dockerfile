@@ -1,4 +1,6 @@
-# Builds bookd and runs it: docker build -t bookd . && docker run -p 50051:50051 -v bookd:/var/lib/bookd bookd
+# Builds bookd and runs it, for this machine alone:
+#   docker build -t bookd . && docker run -p 127.0.0.1:50051:50051 -v bookd:/var/lib/bookd -e BOOKD_INSECURE=true bookd
+# docs/OPERATIONS.md says how it asks clients for certificates.
 FROM rust:1.95.0-bookworm AS build
 WORKDIR /bookd
 COPY Cargo.toml Cargo.lock rust-toolchain.toml build.rs ./
@@ -24,6 +26,7 @@ WORKDIR /var/lib/bookd
 ENV BOOKD_LISTEN=0.0.0.0:50051
 ENV BOOKD_STORE=sqlite:/var/lib/bookd/bookd.db
 EXPOSE 50051
-HEALTHCHECK --interval=10s --timeout=3s CMD ["bookd", "info", "--server", "127.0.0.1:50051"]
+# By BOOKD_SERVER, which is 127.0.0.1:50051 unless told otherwise, and the other variables of clients.
+HEALTHCHECK --interval=10s --timeout=3s CMD ["bookd", "info"]
 ENTRYPOINT ["bookd"]
 CMD ["serve"]

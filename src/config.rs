@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use bookd_transport::TlsFiles;
 use clap::{Args, ValueEnum};
 
 use crate::auth::{GrantConfig, Rate};
+use crate::exposure::{self, Assurances, Credentials};
 
 /// The largest value of `--keep-changes`, in days; without the flag changes are kept for ever.
 const KEEP_DAYS_MAX: i64 = 36_500;
@@ -72,6 +74,78 @@ pub struct LogConfig {
     pub log_calls: bool,
 }
 
+/// TLS, and the credentials that are asked for.
+#[derive(Args, Clone, Debug)]
+pub struct TlsConfig {
+    /// The certificate of the server for TLS, and its chain, in PEM; read again when it changes
+    #[arg(
+        long,
+        env = "BOOKD_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert, in PEM, not encrypted; read again when it changes
+    #[arg(
+        long,
+        env = "BOOKD_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    pub tls_key: Option<PathBuf>,
+    /// The authorities of clients, in PEM: every client must show a certificate of one of them
+    #[arg(
+        long,
+        env = "BOOKD_CLIENT_CA",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    pub client_ca: Option<PathBuf>,
+    /// Listen beyond this machine without asking for credentials: something else keeps strangers
+    /// away
+    #[arg(long, env = "BOOKD_INSECURE")]
+    pub insecure: bool,
+    /// Take tokens from other machines without TLS: a proxy or a mesh ends it
+    #[arg(long, env = "BOOKD_PLAINTEXT_BEHIND_PROXY")]
+    pub plaintext_behind_proxy: bool,
+}
+
+impl TlsConfig {
+    /// Whether the files belong together. The parser says so of flags, and not of a configuration
+    /// file.
+    ///
+    /// # Errors
+    ///
+    /// A file without the one that it needs, by the names of the settings.
+    pub fn check(&self) -> Result<(), String> {
+        match (&self.tls_cert, &self.tls_key, &self.client_ca) {
+            (Some(_), None, _) => Err("`tls_cert` needs `tls_key`".to_owned()),
+            (None, Some(_), _) => Err("`tls_key` needs `tls_cert`".to_owned()),
+            (None, None, Some(_)) => Err("`client_ca` needs `tls_cert` and `tls_key`".to_owned()),
+            (None, None, None) | (Some(_), Some(_), _) => Ok(()),
+        }
+    }
+
+    /// What the operator says that something else takes care of.
+    pub const fn assurances(&self) -> Assurances {
+        Assurances {
+            insecure: self.insecure,
+            plaintext_behind_proxy: self.plaintext_behind_proxy,
+        }
+    }
+
+    /// The files of TLS, if it is on.
+    pub fn files(&self) -> Option<TlsFiles> {
+        let (certificate, key) = self.tls_cert.clone().zip(self.tls_key.clone())?;
+        let client_ca = self.client_ca.clone();
+        Some(TlsFiles {
+            certificate,
+            key,
+            client_ca,
+        })
+    }
+}
+
 /// What `bookd serve` needs to know.
 #[derive(Args, Clone, Debug)]
 #[command(
@@ -91,6 +165,9 @@ pub struct ServeConfig {
         value_name = "ADDRESS"
     )]
     pub listen: SocketAddr,
+    /// TLS
+    #[command(flatten)]
+    pub tls: TlsConfig,
     /// Where everything is kept
     #[arg(
         long,
@@ -155,6 +232,25 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 impl ServeConfig {
+    /// The credentials that clients are asked for.
+    pub fn credentials(&self) -> Credentials {
+        Credentials {
+            client_certificates: self.tls.client_ca.is_some(),
+            grants: self.access != GrantConfig::default() || self.bootstrap_token_file.is_some(),
+            is_encrypted: self.tls.tls_cert.is_some(),
+        }
+    }
+
+    /// Whether the settings belong together, and do not show more than the operator says.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, with the ways out.
+    pub fn check(&self) -> Result<(), String> {
+        self.tls.check()?;
+        exposure::allow(self.listen, self.credentials(), self.tls.assurances())
+    }
+
     /// How often each caller may call; none = as often as they will.
     pub fn rate(&self) -> Option<Rate> {
         self.caller_rate.map(|per_second| Rate {
@@ -166,6 +262,9 @@ impl ServeConfig {
     /// The settings in the form `VARIABLE=value`, one per line.
     pub fn lines(&self) -> Vec<String> {
         let or_default = |value: Option<String>| value.unwrap_or_else(|| "(default)".to_owned());
+        let file = |file: &Option<PathBuf>| {
+            or_default(file.as_ref().map(|file| file.display().to_string()))
+        };
         let format = match self.log.log_format {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
@@ -177,6 +276,14 @@ impl ServeConfig {
                 path(&self.config).unwrap_or_else(|| "(none)".to_owned())
             ),
             format!("BOOKD_LISTEN={}", self.listen),
+            format!("BOOKD_TLS_CERT={}", file(&self.tls.tls_cert)),
+            format!("BOOKD_TLS_KEY={}", file(&self.tls.tls_key)),
+            format!("BOOKD_CLIENT_CA={}", file(&self.tls.client_ca)),
+            format!("BOOKD_INSECURE={}", self.tls.insecure),
+            format!(
+                "BOOKD_PLAINTEXT_BEHIND_PROXY={}",
+                self.tls.plaintext_behind_proxy
+            ),
             format!("BOOKD_STORE={}", self.store),
             format!("BOOKD_ZONES={}", or_default(path(&self.zones))),
             format!(

@@ -33,6 +33,8 @@ pub mod config;
 pub mod descriptors;
 #[cfg(feature = "server")]
 pub mod engine;
+#[cfg(feature = "server")]
+pub mod exposure;
 pub mod failpoints;
 #[cfg(feature = "server")]
 pub mod fold;
@@ -58,4 +60,6 @@ pub mod signals;
 pub mod store;
 #[cfg(all(feature = "server", feature = "client"))]
 pub mod telemetry;
+#[cfg(feature = "server")]
+pub mod tls;
 pub mod zones;

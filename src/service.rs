@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bookd_transport::{Admission, Ended, ServerLimits, Stopper, Workers};
+use bookd_transport::{Admission, Ended, ServerLimits, Stopper, Tls, Workers};
 
 use crate::api::context::Api;
 use crate::api::{self, HealthReporter, SERVICES, stack};
@@ -61,6 +61,8 @@ pub struct Parts {
     pub limits: ServerLimits,
     /// Who may call.
     pub access: Access,
+    /// TLS; none for plain connections.
+    pub tls: Option<Tls>,
 }
 
 impl Parts {
@@ -75,6 +77,7 @@ impl Parts {
             engine: engine::Settings::default(),
             limits: ServerLimits::default(),
             access: Access::open(),
+            tls: None,
         }
     }
 }
@@ -118,7 +121,13 @@ impl Service {
             let stack = stack::around(routes, Arc::clone(&admission), is_logging);
             (stack, delivering)
         };
-        let started = bookd_transport::start(listener, parts.limits, parts.workers, service);
+        let started = bookd_transport::start_with_tls(
+            listener,
+            parts.limits,
+            parts.workers,
+            parts.tls,
+            service,
+        );
         let server = started.map_err(StartError::Server)?;
         Ok(Self {
             server,

@@ -1,5 +1,5 @@
 //! The signals of a process: SIGTERM and SIGINT, which stop it, and SIGHUP, after which it reads its
-//! configuration again.
+//! configuration and its files again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -48,5 +48,25 @@ impl Signals {
                 return name;
             }
         }
+    }
+}
+
+/// The stream of the SIGHUPs of this process.
+pub struct Hangups {
+    hangup: Signal,
+}
+
+impl Hangups {
+    /// Starts to receive the signal, which no longer ends the process by itself.
+    pub fn new() -> Result<Self, String> {
+        let hangup =
+            signal(SignalKind::hangup()).map_err(|error| descriptors::message(&error, ""))?;
+        Ok(Self { hangup })
+    }
+
+    /// Waits for the next signal.
+    pub async fn next(&mut self) {
+        // The stream never ends.
+        self.hangup.recv().await;
     }
 }

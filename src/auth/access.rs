@@ -40,7 +40,7 @@ pub enum AuthError {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CallOrigin<'a> {
     /// The name in its verified certificate; none without one.
-    pub certificate: Option<&'a Arc<str>>,
+    pub certificate: Option<&'a str>,
     /// Its address; none for a call within this process.
     pub address: Option<IpAddr>,
 }
@@ -162,7 +162,7 @@ impl Access {
         wanted: MethodScopes,
     ) -> Result<Principal, AuthError> {
         let principal = match &self.grants {
-            None => self.everybody(),
+            None => self.everybody(origin),
             Some(grants) => {
                 // Not borrowed while a signature is verified: who replaces them would wait, and
                 // every other call for that.
@@ -193,10 +193,10 @@ impl Access {
         origin: CallOrigin<'_>,
     ) -> Result<Principal, AuthError> {
         match Presented::read(headers, origin.certificate) {
-            Presented::Nothing => Ok(self.somebody()),
+            Presented::Nothing => Ok(self.somebody(origin)),
             Presented::Unusable => Err(AuthError::InvalidCredentials),
             Presented::Token(token) => self.of_token(grants, token, origin),
-            Presented::Certificate(name) => of(grants, &Credential::Certificate(Arc::clone(name))),
+            Presented::Certificate(name) => of(grants, &Credential::Certificate(name.into())),
         }
     }
 
@@ -242,20 +242,27 @@ impl Access {
         }
     }
 
-    /// Everybody, on a server without credentials.
-    fn everybody(&self) -> Principal {
+    /// Everybody, on a server without grants. A client with a certificate has its name all the same.
+    fn everybody(&self, origin: CallOrigin<'_>) -> Principal {
+        let (name, credential) = match origin.certificate {
+            Some(name) => {
+                let name: Arc<str> = name.into();
+                (Caller(Arc::clone(&name)), Credential::Certificate(name))
+            }
+            None => (self.nobody.clone(), Credential::None),
+        };
         Principal {
-            name: self.nobody.clone(),
+            name,
             scopes: Scopes::all(),
-            credential: Credential::None,
+            credential,
         }
     }
 
     /// A caller without credentials, on a server that has some: they may call what is open to all.
-    fn somebody(&self) -> Principal {
+    fn somebody(&self, origin: CallOrigin<'_>) -> Principal {
         Principal {
             scopes: Scopes::default(),
-            ..self.everybody()
+            ..self.everybody(origin)
         }
     }
 

@@ -4,7 +4,6 @@
 //! does not fall back to it: a caller who means to act with less must not act with more.
 
 use std::fmt;
-use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -43,13 +42,13 @@ pub(super) enum Presented<'a> {
     /// A bearer token.
     Token(&'a str),
     /// A verified certificate with this name.
-    Certificate(&'a Arc<str>),
+    Certificate(&'a str),
 }
 
 impl<'a> Presented<'a> {
     /// Reads the credentials of a call; `certificate` is the name in the verified certificate of
     /// its connection.
-    pub(super) fn read(headers: &'a HeaderMap, certificate: Option<&'a Arc<str>>) -> Self {
+    pub(super) fn read(headers: &'a HeaderMap, certificate: Option<&'a str>) -> Self {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         match (values.next(), values.next()) {
             (None, _) => certificate.map_or(Self::Nothing, Self::Certificate),
@@ -86,7 +85,7 @@ mod tests {
     fn read<'a>(
         headers: &'a mut HeaderMap,
         values: &[&str],
-        name: Option<&'a Arc<str>>,
+        name: Option<&'a str>,
     ) -> Presented<'a> {
         for value in values {
             headers.append(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
@@ -96,10 +95,9 @@ mod tests {
 
     #[test]
     fn a_token_that_is_sent_decides_alone() {
-        let name: Arc<str> = "ada".into();
         let long = format!("Bearer {}", "x".repeat(TOKEN_CHARACTERS_MAX + 1));
         for (values, expected) in [
-            (&[][..], Presented::Certificate(&name)),
+            (&[][..], Presented::Certificate("ada")),
             (&["Bearer abc"], Presented::Token("abc")),
             (&["bearer  abc "], Presented::Token("abc")),
             (&["Basic abc"], Presented::Unusable),
@@ -110,7 +108,7 @@ mod tests {
             (&[&long], Presented::Unusable),
         ] {
             let mut headers = HeaderMap::new();
-            assert_eq!(read(&mut headers, values, Some(&name)), expected);
+            assert_eq!(read(&mut headers, values, Some("ada")), expected);
         }
         assert_eq!(read(&mut HeaderMap::new(), &[], None), Presented::Nothing);
     }

@@ -12,9 +12,10 @@ use serde_json::Value;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
+use super::client_tls::{ClientTlsOptions, innermost, tls_failure};
 use super::exit::Exit;
 use crate::proto::is_reading;
 use crate::proto_json::{descriptors, to_json};
@@ -98,15 +99,17 @@ pub struct Server {
     timeout: Duration,
     /// The header `authorization` of each call.
     token: Option<MetadataValue<Ascii>>,
+    tls: ClientTlsOptions,
 }
 
 impl Server {
-    /// `address` is `host:port`.
+    /// `address` is `host:port`, with `https://` before it where the server talks TLS.
     pub fn new(address: impl Into<String>, timeout: Duration) -> Self {
         Self {
             address: address.into(),
             timeout,
             token: None,
+            tls: ClientTlsOptions::default(),
         }
     }
 
@@ -129,7 +132,12 @@ impl Server {
         request
     }
 
-    /// The address, `host:port`.
+    /// The same server with these options of TLS.
+    pub fn with_tls(self, tls: ClientTlsOptions) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// The address as it was given.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -142,12 +150,16 @@ impl Server {
     /// Connects.
     pub async fn connect(&self) -> Result<Channel, CallError> {
         let Self {
-            address, timeout, ..
+            address,
+            timeout,
+            tls,
+            ..
         } = self;
-        let endpoint = Endpoint::from_shared(format!("http://{address}"));
-        let endpoint = endpoint
-            .map_err(|_| CallError::Usage(format!("--server {address}: write HOST:PORT")))?;
-        let unreachable = |_| {
+        let endpoint = tls.endpoint(address)?;
+        let unreachable = |error: tonic::transport::Error| {
+            if let Some(failure) = tls_failure(&error) {
+                return CallError::Unreachable(format!("no TLS with {address}: {failure}"));
+            }
             let next = "start one with `bookd serve`, or name it with --server";
             CallError::Unreachable(format!("nobody answers at {address}; {next}"))
         };
@@ -299,8 +311,7 @@ impl Client {
     async fn ready(&self) -> Result<Grpc<Channel>, CallError> {
         // One change may affect thousands of appointments.
         let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
-        let not_ready = |error| CallError::Unreachable(format!("the connection broke: {error}"));
-        grpc.ready().await.map_err(not_ready)?;
+        grpc.ready().await.map_err(|error| broken(&error))?;
         Ok(grpc)
     }
 }
@@ -311,7 +322,25 @@ pub(super) fn simple_name(name: &str) -> &str {
 }
 
 fn refusal(status: Status) -> CallError {
-    CallError::Refused(Box::new(status))
+    let source = std::error::Error::source(&status);
+    match source.and_then(|error| error.downcast_ref::<tonic::transport::Error>()) {
+        None => CallError::Refused(Box::new(status)),
+        Some(error) => broken(error),
+    }
+}
+
+/// The error of a connection that ended. A server that refuses a certificate may say so only after
+/// the connection seems to be made, or not be heard at all.
+fn broken(error: &tonic::transport::Error) -> CallError {
+    let why = tls_failure(error).unwrap_or_else(|| {
+        format!(
+            "{}; is the server still there, does it talk TLS as --server and --server-ca say, and does it ask for a \
+             certificate (--client-cert)? Whether a change happened is not known: the same command with the same \
+             --request-id tells",
+            innermost(error)
+        )
+    });
+    CallError::Unreachable(format!("the connection broke: {why}"))
 }
 
 /// An encoded request, and the path of its method.

@@ -23,6 +23,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::client::{CallError, Server};
+use super::client_tls::ClientTlsOptions;
 use super::lookup::Lookup;
 use super::table;
 use super::token;
@@ -41,7 +42,7 @@ use requests::{parse_json, read_argument};
 /// Options of every client command.
 #[derive(Args, Clone, Debug)]
 pub struct ClientOptions {
-    /// The server to talk to, HOST:PORT [default: 127.0.0.1:50051]
+    /// The server to talk to, HOST:PORT or https://HOST:PORT [default: 127.0.0.1:50051]
     #[arg(long, global = true, env = "BOOKD_SERVER", value_name = "ADDRESS")]
     pub server: Option<String>,
     /// How long the server is waited for, such as 30s or 2m: for the connection, for each answer,
@@ -61,6 +62,9 @@ pub struct ClientOptions {
     /// Print the answer as JSON, for pipes
     #[arg(long, global = true)]
     pub json: bool,
+    /// TLS
+    #[command(flatten)]
+    pub tls: ClientTlsOptions,
 }
 
 /// The fields of requests that have another name on the command line, each with that name: errors
@@ -98,7 +102,7 @@ impl ClientOptions {
     /// The file of the token cannot be read, or has no token.
     pub fn server(&self) -> Result<Server, CallError> {
         let address = self.server.as_deref().unwrap_or(SERVER_DEFAULT);
-        let server = Server::new(address, self.timeout);
+        let server = Server::new(address, self.timeout).with_tls(self.tls.clone());
         match token::read(self.token_file.as_deref())? {
             Some(token) => Ok(server.with_token(token)),
             None => Ok(server),

@@ -31,11 +31,18 @@ pub fn run(command: &ConfigCommand) -> Exit {
 }
 
 fn check(config: &ServeConfig) -> Exit {
+    if let Err(error) = config.check() {
+        failed(&error);
+        return Exit::Usage;
+    }
     if let Err(error) = Grants::load(&config.access, config.bootstrap_token_file.as_deref()) {
         failed(&error.to_string());
         return Exit::Invalid;
     }
     let who = match (config.access.grants.len(), &config.bootstrap_token_file) {
+        (0, None) if config.tls.client_ca.is_some() => {
+            "no grants: everybody with a certificate may do everything".to_owned()
+        }
         (0, None) => "no grants: everybody who reaches the server may do everything".to_owned(),
         (grants, None) => format!("{grants} of [[grant]]"),
         (grants, Some(_)) => format!("{grants} of [[grant]] and the first administrator"),

@@ -13,12 +13,13 @@ use serde_json::{Value, json};
 use super::client::{CallError, Client, Server};
 use super::exit::Exit;
 use super::lookup::Lookup;
-use super::output::{failed, say};
+use super::output::{complain, failed, say};
 use super::run::error_text;
 use super::serve::run_until_stopped;
 use super::words::without_nulls;
 use crate::config::LogConfig;
 use crate::descriptors;
+use crate::exposure::{self, Credentials};
 use crate::service::{Parts, Service};
 use crate::signals::Signals;
 use crate::store::memory::Memory;
@@ -42,6 +43,9 @@ pub struct DemoConfig {
         value_name = "ADDRESS"
     )]
     pub listen: SocketAddr,
+    /// Listen beyond this machine: whoever reaches the port may do everything
+    #[arg(long, env = "BOOKD_INSECURE")]
+    pub insecure: bool,
     /// A folder of compiled time zones to use instead of the newer of the system's and the bundled
     /// release
     #[arg(long, env = "BOOKD_ZONES", value_name = "FOLDER")]
@@ -53,6 +57,10 @@ pub struct DemoConfig {
 
 /// Runs the demo until a signal; answers the exit code.
 pub fn run(config: &DemoConfig) -> Exit {
+    if let Err(refusal) = exposure::allow(config.listen, Credentials::default(), config.insecure) {
+        complain(&refusal);
+        return Exit::Usage;
+    }
     let runtime = match descriptors::runtime() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
@@ -99,6 +107,7 @@ async fn demo(config: &DemoConfig) -> Result<Exit, String> {
     let signals = Signals::new()?;
     let service = in_memory(config.listen, zones, config.log.log_calls).await?;
     let address = service.local_addr();
+    exposure::warn(address, Credentials::default());
     let client = Client::connect(&Server::new(reachable(address), FILL_TIMEOUT))
         .await
         .map_err(|error| error_text(&error))?;

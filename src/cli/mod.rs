@@ -15,6 +15,7 @@ mod bench_load;
 #[cfg(feature = "server")]
 pub mod check;
 pub mod client;
+pub mod client_tls;
 #[cfg(feature = "server")]
 pub mod clock;
 pub mod commands;

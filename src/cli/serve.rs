@@ -8,17 +8,19 @@ use super::exit::Exit;
 use super::output::{complain, failed, say};
 use crate::auth::{Access, GrantError, Grants, Rates};
 use crate::clock::SystemClock;
-use crate::config::{ServeConfig, StoreUrl};
+use crate::config::{ServeConfig, StoreUrl, TlsConfig};
 use crate::descriptors;
 use crate::engine::{self, Stopped};
+use crate::exposure;
 use crate::layout::Layout;
 use crate::open_store::open_sqlite;
 use crate::service::{Parts, Service};
-use crate::signals::{SignalAction, Signals};
+use crate::signals::{Hangups, SignalAction, Signals};
 use crate::telemetry;
+use crate::tls;
 use crate::zones::Zones;
 use bookd_core::time::DAY;
-use bookd_transport::{Ended, ServerLimits, Workers};
+use bookd_transport::{Ended, ServerLimits, Tls, Workers};
 
 const MIB: u64 = 1_024 * 1_024;
 
@@ -30,6 +32,10 @@ pub fn run(config: &ServeConfig, read_again: ReadAgain) -> Exit {
     if config.print_config {
         say(&config.lines().join("\n"));
         return Exit::Done;
+    }
+    if let Err(refusal) = config.check() {
+        complain(&refusal);
+        return Exit::Usage;
     }
     let runtime = match descriptors::runtime() {
         Ok(runtime) => runtime,
@@ -49,6 +55,8 @@ async fn serve(config: &ServeConfig, read_again: ReadAgain) -> Result<Exit, Stri
             return Ok(Exit::Invalid);
         }
     };
+    let tls = config.tls.files().map(Tls::load).transpose();
+    let tls = tls.map_err(|error| error.to_string())?;
     let zones = Arc::new(Zones::load(config.zones.as_deref()).map_err(|error| error.to_string())?);
     let StoreUrl::Sqlite(file) = &config.store;
     let mut store = match open_sqlite(file, &zones) {
@@ -74,15 +82,25 @@ async fn serve(config: &ServeConfig, read_again: ReadAgain) -> Result<Exit, Stri
         },
         limits: ServerLimits::default(),
         access: access.clone(),
+        tls: tls.clone(),
     };
     let signals = Signals::new()?;
+    let hangups = tls.as_ref().map(|_| Hangups::new()).transpose()?;
     let started = Service::start_logging(parts, Box::new(store), config.log.log_calls).await;
     let service = started.map_err(|error| error.to_string())?;
     let address = service.local_addr();
-    tracing::info!(%address, store = %config.store, zones = zones.release(), source = %zones.source(), "bookd serves");
+    exposure::warn(address, config.credentials());
+    tracing::info!(%address, tls = tls_words(&config.tls), store = %config.store, zones = zones.release(), source = %zones.source(), "bookd serves");
     say(&banner(&address.to_string(), config, &zones));
     let reload = || reload(config, read_again, &access);
-    run_until_stopped(service, signals, config.grace, Some(reload)).await
+    let stopped = run_until_stopped(service, signals, config.grace, Some(reload));
+    let Some((tls, hangups)) = tls.zip(hangups) else {
+        return stopped.await;
+    };
+    tokio::select! {
+        exit = stopped => exit,
+        never = tls::keep_current(tls, hangups, Arc::new(SystemClock)) => match never {},
+    }
 }
 
 /// Who may call, by the grants of the configuration.
@@ -123,9 +141,17 @@ fn reload(config: &ServeConfig, read_again: ReadAgain, access: &Access) {
     }
 }
 
+/// Whether connections are inside TLS, in a word for the log.
+fn tls_words(config: &TlsConfig) -> &'static str {
+    match (&config.tls_cert, &config.client_ca) {
+        (None, _) => "off",
+        (Some(_), None) => "on",
+        (Some(_), Some(_)) => "mutual",
+    }
+}
+
 /// Waits for a signal or for the writer to stop, and then stops the service in order. A second
-/// signal cuts the stop short. SIGHUP calls `reload`, and without one stops
-/// the service too.
+/// signal cuts the stop short. SIGHUP calls `reload`, and without one stops the service too.
 pub(super) async fn run_until_stopped(
     service: Service,
     mut signals: Signals,
@@ -178,16 +204,26 @@ pub(super) async fn run_until_stopped(
 
 /// The text that is printed when the service has started.
 fn banner(address: &str, config: &ServeConfig, zones: &Zones) -> String {
+    // The files of clients are on their machines, under names of their own.
+    let (with, grpcurl, bookd) = match tls_words(&config.tls) {
+        "off" => ("", "-plaintext", ""),
+        "on" => (" with TLS", "-cacert ca.pem", " --server-ca ca.pem"),
+        _ => (
+            " with TLS and client certificates",
+            "-cacert ca.pem -cert client.pem -key client.key",
+            " --server-ca ca.pem --client-cert client.pem --client-key client.key",
+        ),
+    };
     format!(
-        "bookd {version} serves gRPC on {address}, keeps {store}, time zones {release} ({source})\n\
+        "bookd {version} serves gRPC{with} on {address}, keeps {store}, time zones {release} ({source})\n\
          \n\
          Try it, with grpcurl:\n\
          \n\
-         \x20 grpcurl -plaintext -d '{{\"calendar_id\":\"ada\",\"time_zone\":\"Europe/Paris\",\"rules\":[{{\"start_time\":\"09:00\",\"end_time\":\"17:00\"}}]}}' {address} bookd.v1.AvailabilityService/SetAvailability\n\
-         \x20 grpcurl -plaintext -d '{{\"calendar_id\":\"ada\",\"date\":\"'$(date -d tomorrow +%F)'\"}}' {address} bookd.v1.SlotsService/ListSlots\n\
-         \x20 grpcurl -plaintext -d '{{\"calendar_id\":\"ada\",\"local_start\":\"'$(date -d tomorrow +%F)'T09:00\",\"invitee\":{{\"name\":\"Grace\"}}}}' {address} bookd.v1.BookingService/BookAppointment\n\
+         \x20 grpcurl {grpcurl} -d '{{\"calendar_id\":\"ada\",\"time_zone\":\"Europe/Paris\",\"rules\":[{{\"start_time\":\"09:00\",\"end_time\":\"17:00\"}}]}}' {address} bookd.v1.AvailabilityService/SetAvailability\n\
+         \x20 grpcurl {grpcurl} -d '{{\"calendar_id\":\"ada\",\"date\":\"'$(date -d tomorrow +%F)'\"}}' {address} bookd.v1.SlotsService/ListSlots\n\
+         \x20 grpcurl {grpcurl} -d '{{\"calendar_id\":\"ada\",\"local_start\":\"'$(date -d tomorrow +%F)'T09:00\",\"invitee\":{{\"name\":\"Grace\"}}}}' {address} bookd.v1.BookingService/BookAppointment\n\
          \n\
-         or with this program: bookd slots ada tomorrow --server {address}",
+         or with this program: bookd slots ada tomorrow --server {address}{bookd}",
         version = env!("CARGO_PKG_VERSION"),
         store = config.store,
         release = zones.release(),

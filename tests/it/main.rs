@@ -18,6 +18,8 @@ mod auth_jwt;
 mod auth_matrix;
 #[path = "auth/persons.rs"]
 mod auth_persons;
+#[path = "../../crates/transport/src/tls/authority.rs"]
+mod authority;
 #[path = "process/backup.rs"]
 mod backup;
 #[path = "process/backup_load.rs"]
@@ -186,6 +188,10 @@ mod store_log;
 mod store_reads;
 #[path = "store/stored.rs"]
 mod stored;
+#[path = "transport/tls.rs"]
+mod tls;
+#[path = "process/tls_files.rs"]
+mod tls_files;
 #[path = "cli/transfer.rs"]
 mod transfer;
 #[path = "api/types.rs"]

@@ -1,6 +1,6 @@
 //! One connection from its first byte to its last.
 //!
-//! A connection always ends: by its peer, by the handshake timer, by age, by idleness, by a missed
+//! A connection always ends: by its peer, by a failed handshake, by the handshake timer, by age, by idleness, by a missed
 //! ping, by answers that its peer does not read, or with the server. Calls in flight get a grace
 //! period after GOAWAY, unless the server aborts or the peer does not read the answers.
 
@@ -14,14 +14,16 @@ use std::time::Duration;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use crate::admission::ConnectionShare;
-use crate::connection_service::{Activity, Calls, ConnectionService};
+use crate::connection_service::{Activity, Calls, ConnectionService, Peer};
 use crate::handshake::{Handshaking, Written};
 use crate::header_blocks::HeaderBlocks;
 use crate::limits::ServerLimits;
 use crate::shared::{Shared, Stage};
 use crate::tasks::Tasks;
+use crate::tls::{CertificateName, HandshakeError, Secured, shake_hands};
 
 /// A peer that reads at all takes at least the bytes that wait for it, divided by this number, in
 /// each period.
@@ -43,11 +45,19 @@ where
     S: Calls,
 {
     let limits = shared.limits.clone();
+    let handshake_end = Instant::now() + limits.handshake;
+    let Some((io, certificate)) = secured(io, &origin, &mut shared, handshake_end).await else {
+        return;
+    };
     let activity = Arc::new(Activity::default());
     let (io, mut preface, written) = Handshaking::new(io);
     let io = HeaderBlocks::new(io, Arc::clone(&shared.block_bytes));
     let share = ConnectionShare::default();
-    let service = ConnectionService::new(service, origin.peer, share.clone(), activity.clone());
+    let peer = Peer {
+        address: Some(origin.peer),
+        certificate,
+    };
+    let service = ConnectionService::new(service, peer, share.clone(), activity.clone());
     let mut connection = pin!(builder(&limits, tasks).serve_connection(TokioIo::new(io), service));
 
     tokio::select! {
@@ -55,7 +65,7 @@ where
         () = shared.reached(Stage::Aborted) => return,
         _ = &mut connection => return,
         _ = &mut preface => {}
-        () = tokio::time::sleep(limits.handshake) => {
+        () = tokio::time::sleep_until(handshake_end) => {
             shared.metrics.handshake_timeouts.fetch_add(1, Relaxed);
             tracing::debug!(peer = %origin.peer, "closed: no HTTP/2 preface in time");
             return;
@@ -83,6 +93,53 @@ where
         _ = &mut connection => {}
         () = over(grace) => tracing::debug!(peer = %origin.peer, "closed: calls outlived the grace after GOAWAY"),
         () = unread => cut_unread(&shared, &origin),
+    }
+}
+
+/// Puts a connection inside TLS, if the server has TLS, and finds the name of its client. None if
+/// the handshake failed, was not over at `end`, or was cut by the shutdown: no call has begun.
+async fn secured<I>(
+    io: I,
+    origin: &Origin,
+    shared: &mut Shared,
+    end: Instant,
+) -> Option<(Secured<I>, Option<Arc<CertificateName>>)>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Some(tls) = &shared.tls else {
+        return Some((Secured::Plain(io), None));
+    };
+    // In a box: plain connections do not carry the state of a handshake.
+    let handshake = Box::pin(shake_hands(
+        io,
+        tls.config(),
+        Arc::clone(&shared.block_bytes),
+    ));
+    let peer = origin.peer;
+    let shaken = tokio::select! {
+        biased;
+        () = shared.reached(Stage::Draining) => return None,
+        shaken = handshake => shaken,
+        () = tokio::time::sleep_until(end) => {
+            shared.metrics.handshake_timeouts.fetch_add(1, Relaxed);
+            tracing::debug!(%peer, "closed: no TLS handshake in time");
+            return None;
+        }
+    };
+    match shaken {
+        Ok((io, certificate)) => Some((Secured::Tls(io), certificate)),
+        Err(HandshakeError::NeverBegun) => None,
+        Err(HandshakeError::Failed(error, io)) => {
+            shared.metrics.handshakes_failed.fetch_add(1, Relaxed);
+            tracing::debug!(%peer, %error, "closed: the TLS handshake failed");
+            tokio::select! {
+                () = shared.reached(Stage::Draining) => {}
+                () = io.close() => {}
+                () = tokio::time::sleep_until(end) => {}
+            }
+            None
+        }
     }
 }
 

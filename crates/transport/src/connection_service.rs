@@ -18,12 +18,16 @@ use hyper::body::Incoming;
 use tower::util::{Oneshot, ServiceExt};
 
 use crate::admission::ConnectionShare;
+use crate::tls::CertificateName;
 
 /// Where a call comes from, in the extensions of every request. The address is no identity.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
     /// The address of the peer; none where the transport does not know it.
     pub address: Option<SocketAddr>,
+    /// The name in the verified certificate of the client; none without TLS, where no client
+    /// certificates are required, and where the certificate has no name.
+    pub certificate: Option<Arc<CertificateName>>,
 }
 
 /// What a worker can serve: a stack of layers around a service, which answers every call.
@@ -110,15 +114,13 @@ pub(crate) struct ConnectionService<S> {
 impl<S> ConnectionService<S> {
     pub(crate) fn new(
         service: S,
-        peer: SocketAddr,
+        peer: Peer,
         share: ConnectionShare,
         activity: Arc<Activity>,
     ) -> ConnectionService<S> {
         ConnectionService {
             service,
-            peer: Peer {
-                address: Some(peer),
-            },
+            peer,
             share,
             activity,
         }
@@ -131,7 +133,7 @@ impl<S: Calls> hyper::service::Service<Request<Incoming>> for ConnectionService<
     type Future = CallFuture<S::Answer>;
 
     fn call(&self, mut request: Request<Incoming>) -> CallFuture<S::Answer> {
-        request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(self.peer.clone());
         request.extensions_mut().insert(self.share.clone());
         CallFuture {
             answer: self.service.answer(request),

@@ -22,13 +22,14 @@ const END_HEADERS: u8 = 4;
 /// A longer block is passed on unfinished: it is more than the h2 crate takes with
 /// `ServerLimits::header_list_bytes_max`, so that h2 ends the connection with an error of its own.
 const BLOCK_BYTES_MAX: usize = 256 * 1_024;
-/// Bytes of a block that one connection may hold however much the other connections hold: more than
-/// the headers of any call that is served.
+/// Bytes of a block, or of a TLS handshake, that one connection may hold however much the other
+/// connections hold: more than the headers of any call that is served, and than most handshakes.
 const BLOCK_BYTES_GRANTED: usize = 24 * 1_024;
 /// Bytes that are read at a time while a block is held.
 const READ_BYTES: usize = 4 * 1_024;
 
-/// Bytes of unfinished header blocks on all connections, up to a limit.
+/// Bytes of unfinished header blocks and unfinished TLS handshakes on all connections, up to a
+/// limit.
 #[derive(Debug)]
 pub(crate) struct BlockBytes {
     held: AtomicUsize,
@@ -41,6 +42,18 @@ impl BlockBytes {
             held: AtomicUsize::new(0),
             max,
         }
+    }
+
+    /// Adds bytes of a connection that now holds `of_connection`. False if these are too many; they
+    /// are added all the same.
+    pub(crate) fn add(&self, bytes: usize, of_connection: usize) -> bool {
+        let of_all = self.held.fetch_add(bytes, Relaxed) + bytes;
+        of_all <= self.max || of_connection <= BLOCK_BYTES_GRANTED
+    }
+
+    /// Subtracts bytes that were added.
+    pub(crate) fn subtract(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Relaxed);
     }
 }
 
@@ -66,10 +79,9 @@ impl UnfinishedBlock {
 
     /// Keeps more bytes; an error when too many bytes are held.
     fn extend(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let of_all = self.all.held.fetch_add(bytes.len(), Relaxed) + bytes.len();
         self.bytes.reserve_exact(bytes.len());
         self.bytes.extend_from_slice(bytes);
-        if of_all > self.all.max && self.bytes.len() > BLOCK_BYTES_GRANTED {
+        if !self.all.add(bytes.len(), self.bytes.len()) {
             return Err(io::Error::other(
                 "too many bytes of unfinished header blocks are held",
             ));
@@ -83,7 +95,7 @@ impl UnfinishedBlock {
         buffer.put_slice(&self.bytes[self.read..to]);
         self.read = to;
         if self.read == self.free {
-            self.all.held.fetch_sub(self.read, Relaxed);
+            self.all.subtract(self.read);
             self.bytes = self.bytes.split_off(self.read);
             (self.free, self.read) = (0, 0);
         }
@@ -92,7 +104,7 @@ impl UnfinishedBlock {
 
 impl Drop for UnfinishedBlock {
     fn drop(&mut self) {
-        self.all.held.fetch_sub(self.bytes.len(), Relaxed);
+        self.all.subtract(self.bytes.len());
     }
 }
 

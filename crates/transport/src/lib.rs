@@ -1,5 +1,5 @@
-//! The transport: HTTP/2 from the listener to the service, with admission control, deadlines,
-//! limits and the access log.
+//! The transport: HTTP/2, plain or inside TLS, from the listener to the service, with admission
+//! control, deadlines, limits and the access log.
 //!
 //! Nothing that a peer does on its connection slows another connection down, holds memory without a
 //! limit of [`ServerLimits`], or outlives [`Running::shutdown`]. The crate knows nothing of bookd.
@@ -39,6 +39,7 @@ mod tasks;
 #[cfg(test)]
 mod testing;
 mod timer;
+mod tls;
 mod worker;
 mod worker_queue;
 
@@ -52,6 +53,7 @@ pub use protocol::{BoxError, CallOutcome, FoundIn, MessageProgress, Protocol};
 pub use rejection::Rejection;
 pub use request_body::RequestBody;
 pub use retry_schedule::RETRY_MAX;
-pub use server::{Ended, Running, Workers, serve_connection, start};
+pub use server::{Ended, Running, Workers, serve_connection, start, start_with_tls};
 pub use shared::Stopper;
 pub use stack::{Stack, stack};
+pub use tls::{CertificateName, ServerCertificate, Tls, TlsError, TlsFiles};

@@ -17,15 +17,16 @@ const RESET_STREAMS_MAX: usize = 1_024;
 /// whose headers are too large is refused with a reason. Above this limit HTTP/2 answers 431 by
 /// itself; above four times the limit it ends the connection.
 const HEADER_LIST_BYTES_MAX: u32 = 128 * 1_024;
-/// Bytes of unfinished header blocks of all connections together: 512 blocks of the longest that
-/// are decoded.
+/// Bytes of unfinished header blocks and TLS handshakes of all connections together: 512 blocks of
+/// the longest that are decoded.
 const BLOCK_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 /// Bytes of one call's answer that wait in memory for a peer that reads slowly.
 const SEND_BUFFER_BYTES_MAX: usize = 256 * 1_024;
 /// Connections that may be open at once: a few per client process, and below the usual limits on
 /// descriptors.
 const CONNECTIONS_MAX: usize = 10_000;
-/// Time for the HTTP/2 preface and the first SETTINGS, which a client sends first.
+/// Time for the TLS handshake, where there is TLS, and for the HTTP/2 preface and the first SETTINGS,
+/// which a client sends first.
 const HANDSHAKE_SECONDS: u64 = 5;
 /// Age at which a connection gets GOAWAY, so that clients spread over servers that were added.
 const AGE_SECONDS: u64 = 30 * 60;
@@ -60,8 +61,8 @@ pub struct ServerLimits {
     pub reset_streams_max: usize,
     /// Bytes of the decoded headers of one call.
     pub header_list_bytes_max: u32,
-    /// Bytes of unfinished header blocks on all connections together, besides 24 KiB that each
-    /// connection may have. A connection that sends more is closed.
+    /// Bytes of unfinished header blocks and TLS handshakes on all connections together, besides
+    /// 24 KiB that each connection may have. A connection that sends more is closed.
     pub block_bytes_max: usize,
     /// Bytes of one call's answer that wait for a slow reader.
     pub send_buffer_bytes_max: usize,
@@ -78,7 +79,7 @@ pub struct ServerLimits {
     /// Time after which a worker that has not taken up a connection gets no further ones until it
     /// runs again.
     pub stuck: Duration,
-    /// Time for the HTTP/2 preface and the first SETTINGS.
+    /// Time for the TLS handshake, the HTTP/2 preface and the first SETTINGS together.
     pub handshake: Duration,
     /// Age at which a connection gets GOAWAY, before jitter of a tenth to either side.
     pub age: Duration,

@@ -13,6 +13,7 @@ pub struct Metrics {
     pub(crate) open: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) handshake_timeouts: AtomicU64,
+    pub(crate) handshakes_failed: AtomicU64,
     pub(crate) accept_errors: AtomicU64,
     pub(crate) unread: AtomicU64,
 }
@@ -33,9 +34,16 @@ impl Metrics {
         self.refused.load(Relaxed)
     }
 
-    /// Connections closed because no HTTP/2 preface came in time.
+    /// Connections closed because the TLS handshake or the HTTP/2 preface did not end in time.
     pub fn handshake_timeouts(&self) -> u64 {
         self.handshake_timeouts.load(Relaxed)
+    }
+
+    /// Connections closed because their TLS handshake failed: another protocol, no version in
+    /// common, or a client certificate that is missing or not accepted. Peers that left without a
+    /// byte are not counted.
+    pub fn handshakes_failed(&self) -> u64 {
+        self.handshakes_failed.load(Relaxed)
     }
 
     /// Connections closed because their answers were not read.

@@ -19,6 +19,7 @@ use crate::listener::{Dispatcher, Listener};
 use crate::metrics::Metrics;
 use crate::shared::{Shared, Stage, Stopper};
 use crate::tasks::Tasks;
+use crate::tls::Tls;
 use crate::worker::Worker;
 
 /// Where connections are served.
@@ -63,7 +64,8 @@ enum Joinable {
     Task(tokio::task::JoinHandle<()>),
 }
 
-/// Serves the connections that `listener` accepts by the services that `service` makes.
+/// Serves the connections that `listener` accepts, which are plain, by the services that `service`
+/// makes.
 ///
 /// `service` is called once on every worker, with the number of the worker, inside the worker's
 /// runtime. It makes the service, and a future that runs on the worker beside the calls until the
@@ -83,10 +85,31 @@ where
     S: Calls,
     B: Future<Output = ()> + Send + 'static,
 {
+    start_with_tls(listener, limits, workers, None, service)
+}
+
+/// Does as [`start`], with connections inside `tls` if there is one. A reload of the handle holds
+/// for the connections that are accepted afterwards.
+///
+/// # Errors
+///
+/// As those of [`start`].
+pub fn start_with_tls<F, S, B>(
+    listener: TcpListener,
+    limits: ServerLimits,
+    workers: Workers,
+    tls: Option<Tls>,
+    service: F,
+) -> io::Result<Running>
+where
+    F: Fn(usize) -> (S, B) + Send + Sync + 'static,
+    S: Calls,
+    B: Future<Output = ()> + Send + 'static,
+{
     listener.set_nonblocking(true)?;
     let local_address = listener.local_addr()?;
     let (sender, stage) = watch::channel(Stage::Serving);
-    let shared = Shared::new(limits, stage);
+    let shared = Shared::new(limits, tls, stage);
     let metrics = shared.metrics.clone();
     let stopper = Stopper {
         stage: Arc::new(sender),
@@ -145,7 +168,7 @@ pub async fn serve_connection<I, S>(
     S: Calls,
 {
     let (_never_stops, stage) = watch::channel(Stage::Serving);
-    let shared = Shared::new(limits, stage);
+    let shared = Shared::new(limits, None, stage);
     let (tasks, mut ended) = Tasks::new();
     connection::serve(
         io,

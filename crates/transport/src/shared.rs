@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::header_blocks::BlockBytes;
 use crate::limits::ServerLimits;
 use crate::metrics::Metrics;
+use crate::tls::Tls;
 
 /// The stage of a server's life. The order of the variants is the order in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,17 +26,24 @@ pub(crate) struct Shared {
     pub(crate) limits: Arc<ServerLimits>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) block_bytes: Arc<BlockBytes>,
+    /// The TLS of all connections; none where they are plain.
+    pub(crate) tls: Option<Tls>,
     /// The server has ended when the last of these receivers is dropped.
     pub(crate) stage: watch::Receiver<Stage>,
 }
 
 impl Shared {
-    pub(crate) fn new(limits: ServerLimits, stage: watch::Receiver<Stage>) -> Self {
+    pub(crate) fn new(
+        limits: ServerLimits,
+        tls: Option<Tls>,
+        stage: watch::Receiver<Stage>,
+    ) -> Self {
         let block_bytes = Arc::new(BlockBytes::new(limits.block_bytes_max));
         Self {
             limits: Arc::new(limits),
             metrics: Arc::default(),
             block_bytes,
+            tls,
             stage,
         }
     }

@@ -24,8 +24,8 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 
-use bookd_transport::Peer;
 use bookd_transport::grpc::REQUEST_BYTES_MAX;
+use bookd_transport::{CertificateName, Peer};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::Map;
@@ -74,7 +74,9 @@ fn admit<B>(
 ) -> Result<Admitted, Answering> {
     let peer = request.extensions().get::<Peer>();
     let origin = CallOrigin {
-        certificate: None,
+        certificate: peer
+            .and_then(|it| it.certificate.as_deref())
+            .map(CertificateName::as_str),
         address: peer.and_then(|it| it.address).map(|it| it.ip()),
     };
     match api.access.admit(request.headers(), origin, wanted) {

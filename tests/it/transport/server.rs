@@ -113,7 +113,7 @@ pub async fn check(client: &mut HealthClient<Channel>) -> Result<(), Status> {
         .map(|_| ())
 }
 
-async fn eventually(mut is_true: impl FnMut() -> bool) {
+pub async fn eventually(mut is_true: impl FnMut() -> bool) {
     let wait = async {
         while !is_true() {
             tokio::task::yield_now().await;

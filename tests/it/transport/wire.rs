@@ -51,10 +51,7 @@ impl Health for Named {
             )),
             "extensions" => {
                 assert!(request.extensions().get::<Deadline>().is_some());
-                assert_eq!(
-                    request.extensions().get::<Peer>(),
-                    Some(&Peer { address: None })
-                );
+                assert_eq!(request.extensions().get::<Peer>(), Some(&Peer::default()));
                 Ok(Response::new(HealthCheckResponse::default()))
             }
             _ => Ok(Response::new(HealthCheckResponse::default())),
