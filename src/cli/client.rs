@@ -131,7 +131,7 @@ impl Server {
             timeout,
             tls,
         } = self;
-        let endpoint = tls.endpoint(address)?;
+        let endpoint = tls.endpoint(address).map_err(CallError::Usage)?;
         let unreachable = |error: tonic::transport::Error| {
             if let Some(failure) = tls_failure(&error) {
                 return CallError::Unreachable(format!("no TLS with {address}: {failure}"));
