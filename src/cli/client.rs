@@ -155,7 +155,7 @@ impl Server {
             tls,
             ..
         } = self;
-        let endpoint = tls.endpoint(address)?;
+        let endpoint = tls.endpoint(address).map_err(CallError::Usage)?;
         let unreachable = |error: tonic::transport::Error| {
             if let Some(failure) = tls_failure(&error) {
                 return CallError::Unreachable(format!("no TLS with {address}: {failure}"));

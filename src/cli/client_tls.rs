@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
-use super::client::CallError;
-
 /// How the text of an error begins when the other side ended TLS.
 const ALERT: &str = "received fatal alert";
 /// How a certificate in PEM begins.
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+
+/// The error of a client certificate for a plain connection.
+const NO_AUTHORITY: &str = "--client-cert and --client-key are shown inside TLS alone: name the authority of the \
+     server's certificate with --server-ca";
 
 /// Options of TLS, of every client command.
 #[derive(Args, Clone, Debug, Default)]
@@ -34,23 +36,19 @@ pub struct ClientTlsOptions {
 
 impl ClientTlsOptions {
     /// The endpoint at an address, `HOST:PORT` with or without `http://` or `https://`. It talks TLS
-    /// for `https://` and where an authority is named. Reads the files.
-    pub(super) fn endpoint(&self, address: &str) -> Result<Endpoint, CallError> {
-        let usage = |text: String| CallError::Usage(text);
-        let malformed = || {
-            usage(format!(
-                "--server {address}: write HOST:PORT or https://HOST:PORT"
-            ))
-        };
+    /// for `https://` and where an authority is named. Reads the files. The error says what is wrong
+    /// with the options, and what next.
+    pub(super) fn endpoint(&self, address: &str) -> Result<Endpoint, String> {
+        let malformed = || format!("--server {address}: write HOST:PORT or https://HOST:PORT");
         let (scheme, host) = match address.split_once("://") {
             None if self.server_ca.is_some() => ("https", address),
             None => ("http", address),
             Some(("https", host)) => ("https", host),
             Some(("http", host)) if self.server_ca.is_none() => ("http", host),
             Some(("http", _)) => {
-                return Err(usage(format!(
+                return Err(format!(
                     "--server {address} is plain, and --server-ca is of TLS: write https://, or leave one out"
-                )));
+                ));
             }
             Some(_) => return Err(malformed()),
         };
@@ -58,26 +56,24 @@ impl ClientTlsOptions {
             Endpoint::from_shared(format!("{scheme}://{host}")).map_err(|_| malformed())?;
         match (scheme, &self.server_ca) {
             ("https", Some(authority)) => self.secured(endpoint, authority),
-            ("https", None) => Err(usage(format!(
+            ("https", None) => Err(format!(
                 "--server {address}: name the authority of its certificate with --server-ca; the system's are in a file \
                  such as /etc/ssl/certs/ca-certificates.crt"
-            ))),
-            _ if self.client_cert.is_some() || self.client_key.is_some() => Err(usage(
-                "--client-cert and --client-key are shown inside TLS alone: name the authority of the server's \
-                 certificate with --server-ca"
-                    .to_owned(),
             )),
+            _ if self.client_cert.is_some() || self.client_key.is_some() => {
+                Err(NO_AUTHORITY.to_owned())
+            }
             _ => Ok(endpoint),
         }
     }
 
-    fn secured(&self, endpoint: Endpoint, authority: &Path) -> Result<Endpoint, CallError> {
+    fn secured(&self, endpoint: Endpoint, authority: &Path) -> Result<Endpoint, String> {
         let authorities = read("--server-ca", authority)?;
         if !authorities.contains(BEGIN) {
             let file = authority.display();
-            return Err(CallError::Usage(format!(
+            return Err(format!(
                 "--server-ca {file}: holds no certificate in PEM; name the file of the authority"
-            )));
+            ));
         }
         let mut config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authorities));
         if let Some(name) = &self.server_name {
@@ -88,7 +84,7 @@ impl ClientTlsOptions {
             (None, None) => {
                 return endpoint.tls_config(config).map_err(|error| {
                     let why = innermost(&error);
-                    CallError::Usage(format!("the server's name or --server-ca: {why}"))
+                    format!("the server's name or --server-ca: {why}")
                 });
             }
             (Some(_), None) => return Err(half("--client-cert", "--client-key")),
@@ -102,27 +98,23 @@ impl ClientTlsOptions {
             .tls_config(config.identity(identity))
             .map_err(|error| {
                 let (certificate, key) = (certificate.display(), key.display());
-                CallError::Usage(format!(
+                format!(
                     "{certificate} and {key} cannot be used: {}; name a certificate and its key, both in PEM and not \
                      encrypted",
                     innermost(&error)
-                ))
+                )
             })
     }
 }
 
-fn half(given: &str, lacking: &str) -> CallError {
-    CallError::Usage(format!(
-        "{given} needs {lacking}: a certificate is shown with its key"
-    ))
+fn half(given: &str, lacking: &str) -> String {
+    format!("{given} needs {lacking}: a certificate is shown with its key")
 }
 
-fn read(flag: &str, file: &Path) -> Result<String, CallError> {
+fn read(flag: &str, file: &Path) -> Result<String, String> {
     fs::read_to_string(file).map_err(|error| {
         let file = file.display();
-        CallError::Usage(format!(
-            "{flag} {file}: cannot be read: {error}; check the path and its permissions"
-        ))
+        format!("{flag} {file}: cannot be read: {error}; check the path and its permissions")
     })
 }
 
