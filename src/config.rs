@@ -81,6 +81,13 @@ pub struct ServeConfig {
         value_name = "ADDRESS"
     )]
     pub listen: SocketAddr,
+    /// The address of metrics and probes over HTTP (/metrics, /livez, /readyz); default none
+    #[arg(long, env = "BOOKD_ADMIN", value_name = "ADDRESS")]
+    pub admin: Option<SocketAddr>,
+    /// The admin port may be reached from other machines: --admin may name an address that is not
+    /// loopback
+    #[arg(long, env = "BOOKD_ADMIN_EXPOSED")]
+    pub admin_exposed: bool,
     /// Where everything is kept
     #[arg(
         long,
@@ -131,6 +138,23 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 impl ServeConfig {
+    /// The address of the admin port, if there is to be one; an error if it is not loopback and
+    /// nobody has said that it may be.
+    pub fn admin_address(&self) -> Result<Option<SocketAddr>, String> {
+        match self.admin {
+            Some(address)
+                if !self.admin_exposed && !address.ip().to_canonical().is_loopback() =>
+            {
+                Err(format!(
+                    "--admin {address} can be reached from other machines, and whoever reaches it \
+                     reads the metrics without being asked who it is; name a loopback address such \
+                     as 127.0.0.1:9464, or say --admin-exposed"
+                ))
+            }
+            address => Ok(address),
+        }
+    }
+
     /// The settings in the form `VARIABLE=value`, one per line.
     pub fn lines(&self) -> Vec<String> {
         let or_default = |value: Option<String>| value.unwrap_or_else(|| "(default)".to_owned());
@@ -140,6 +164,11 @@ impl ServeConfig {
         };
         vec![
             format!("BOOKD_LISTEN={}", self.listen),
+            format!(
+                "BOOKD_ADMIN={}",
+                or_default(self.admin.map(|it| it.to_string()))
+            ),
+            format!("BOOKD_ADMIN_EXPOSED={}", self.admin_exposed),
             format!("BOOKD_STORE={}", self.store),
             format!(
                 "BOOKD_ZONES={}",

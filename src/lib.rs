@@ -6,6 +6,7 @@
 //! main, cli         flags, client commands, tables
 //! service           starts and stops everything in order
 //! admin             check, backup, restore, import, export; prints nothing
+//! admin_port        metrics and probes over HTTP/1.1
 //! api               parse → call → render: knows protobuf, and no store
 //! engine            the writer: mailbox → batch → decide → commit → publish → answer
 //! log               committed changes for readers: log tail, subscriptions, compaction
@@ -16,6 +17,8 @@
 
 #[cfg(feature = "server")]
 pub mod admin;
+#[cfg(feature = "server")]
+pub mod admin_port;
 #[cfg(feature = "server")]
 pub mod api;
 #[cfg(feature = "server")]

@@ -1,6 +1,7 @@
 //! `bookd serve`: starts the service, prints what it serves, and stops it in order on SIGTERM or
 //! Ctrl-C.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,13 @@ pub fn run(config: &ServeConfig) -> Exit {
 }
 
 async fn serve(config: &ServeConfig) -> Result<Exit, String> {
+    let admin = match config.admin_address() {
+        Ok(admin) => admin,
+        Err(why) => {
+            complain(&why);
+            return Ok(Exit::Usage);
+        }
+    };
     let zones = Arc::new(Zones::load(config.zones.as_deref()).map_err(|error| error.to_string())?);
     let StoreUrl::Sqlite(file) = &config.store;
     let mut store = match open_sqlite(file, &zones) {
@@ -50,6 +58,7 @@ async fn serve(config: &ServeConfig) -> Result<Exit, String> {
     store.keep_reserve(u64::from(config.reserve) * MIB);
     let parts = Parts {
         listen: config.listen,
+        admin,
         zones: Arc::clone(&zones),
         clock: Arc::new(SystemClock),
         workers: config
@@ -68,7 +77,10 @@ async fn serve(config: &ServeConfig) -> Result<Exit, String> {
     let service = started.map_err(|error| error.to_string())?;
     let address = service.local_addr();
     tracing::info!(%address, store = %config.store, zones = zones.release(), source = %zones.source(), "bookd serves");
-    say(&banner(&address.to_string(), config, &zones));
+    if let Some(admin) = service.admin_addr() {
+        tracing::info!(address = %admin, "metrics and probes are served");
+    }
+    say(&banner(&address.to_string(), service.admin_addr(), config, &zones));
     run_until_stopped(service, signals, config.grace).await
 }
 
@@ -115,10 +127,18 @@ pub(super) async fn run_until_stopped(
 }
 
 /// The text that is printed when the service has started.
-fn banner(address: &str, config: &ServeConfig, zones: &Zones) -> String {
+fn banner(
+    address: &str,
+    admin: Option<SocketAddr>,
+    config: &ServeConfig,
+    zones: &Zones,
+) -> String {
+    let admin = admin.map_or_else(String::new, |it| {
+        format!("metrics and probes: http://{it}/metrics, /livez, /readyz\n")
+    });
     format!(
         "bookd {version} serves gRPC on {address}, keeps {store}, time zones {release} ({source})\n\
-         \n\
+         {admin}\n\
          Try it, with grpcurl:\n\
          \n\
          \x20 grpcurl -plaintext -d '{{\"calendar_id\":\"ada\",\"time_zone\":\"Europe/Paris\",\"rules\":[{{\"start_time\":\"09:00\",\"end_time\":\"17:00\"}}]}}' {address} bookd.v1.AvailabilityService/SetAvailability\n\

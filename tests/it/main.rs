@@ -10,6 +10,8 @@
 
 #[path = "process/accidents.rs"]
 mod accidents;
+#[path = "process/admin_port.rs"]
+mod admin_port;
 #[path = "process/backup.rs"]
 mod backup;
 #[path = "process/backup_load.rs"]
@@ -108,6 +110,8 @@ mod memory;
 mod offline_memory;
 #[path = "store/one_byte.rs"]
 mod one_byte;
+#[path = "process/observed.rs"]
+mod observed;
 #[path = "cli/output.rs"]
 mod output;
 #[path = "api/outside_open_time.rs"]
