@@ -16,13 +16,12 @@ use crate::store::StoreError;
 const REFUSING: Duration = Duration::from_secs(30);
 
 /// Why the store refused changes, in words for a person who looks.
-const REFUSALS: [&str; 7] = [
+const REFUSALS: [&str; 6] = [
     "disk full",
     "store is read-only",
     "no file descriptor is left",
     "store is locked by another program",
     "disk failed",
-    "store damaged",
     "store refuses",
 ];
 
@@ -34,8 +33,7 @@ fn refusal_number(error: &StoreError) -> u8 {
         StoreError::Descriptors => 2,
         StoreError::Busy => 3,
         StoreError::Io(_) => 4,
-        StoreError::Damaged(_) => 5,
-        _ => 6,
+        _ => 5,
     }
 }
 
@@ -107,9 +105,13 @@ impl EngineMetrics {
         self.refused.store(0, Relaxed);
     }
 
-    /// Notes that the store refused changes.
+    /// Notes that the store refused changes. Damage is of some calendars, and the store takes
+    /// changes of the others all the same.
     pub(super) fn note_refused(&self, error: &StoreError, now: Deadline) {
         self.commits_refused.increment();
+        if error.is_damage() {
+            return;
+        }
         self.refused_why.store(refusal_number(error), Relaxed);
         let at = self.milliseconds(now).saturating_add(1);
         self.refused.store(at, Relaxed);
@@ -141,7 +143,9 @@ mod tests {
         assert_eq!(refusing(), Some("store refuses"));
         tokio::time::advance(REFUSING).await;
         assert_eq!(refusing(), None);
-        assert_eq!(metrics.commits_refused.value(), 2);
+        metrics.note_refused(&StoreError::Damaged("a page".to_owned()), Deadline::now());
+        assert_eq!(refusing(), None, "the others are served");
+        assert_eq!(metrics.commits_refused.value(), 3);
         assert_eq!(metrics.commits.values().count(), 1);
     }
 
