@@ -142,9 +142,7 @@ impl ServeConfig {
     /// nobody has said that it may be.
     pub fn admin_address(&self) -> Result<Option<SocketAddr>, String> {
         match self.admin {
-            Some(address)
-                if !self.admin_exposed && !address.ip().to_canonical().is_loopback() =>
-            {
+            Some(address) if !self.admin_exposed && !address.ip().to_canonical().is_loopback() => {
                 Err(format!(
                     "--admin {address} can be reached from other machines, and whoever reaches it \
                      reads the metrics without being asked who it is; name a loopback address such \

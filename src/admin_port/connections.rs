@@ -38,7 +38,10 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 const ASK_PERIOD: Duration = Duration::from_secs(1);
 
 /// A function from method and path to an answer.
-pub(super) trait Answers: Fn(&Method, &str) -> Response<Full<Bytes>> + Clone + Send + 'static {}
+pub(super) trait Answers:
+    Fn(&Method, &str) -> Response<Full<Bytes>> + Clone + Send + 'static
+{
+}
 
 impl<A: Fn(&Method, &str) -> Response<Full<Bytes>> + Clone + Send + 'static> Answers for A {}
 

@@ -79,7 +79,9 @@ impl Figures {
         // A call that is cut off was cancelled, whoever says so.
         let mut ended: BTreeMap<(&str, String), HistogramValues> = BTreeMap::new();
         for calls in self.calls.ended() {
-            let method = calls.method.map_or("_OTHER", |it| it.trim_start_matches('/'));
+            let method = calls
+                .method
+                .map_or("_OTHER", |it| it.trim_start_matches('/'));
             let code = calls.code.map_or("CANCELLED".to_owned(), constant_case);
             ended
                 .entry((method, code))
@@ -106,7 +108,11 @@ impl Figures {
             self.calls.open(),
         );
         let name = "bookd_refusals_total";
-        text.family(name, "counter", "Calls that ended with an error, by reason.");
+        text.family(
+            name,
+            "counter",
+            "Calls that ended with an error, by reason.",
+        );
         for (reason, count) in self.calls.reasons() {
             if reason != "ERROR_REASON_UNSPECIFIED" {
                 text.sample(name, &[("reason", reason)], count);

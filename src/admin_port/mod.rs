@@ -20,8 +20,8 @@ use http::Method;
 use tokio::sync::oneshot;
 use tokio::time::Instant as Deadline;
 
-pub use figures::Observed;
 use figures::Figures;
+pub use figures::Observed;
 pub use health::SILENCE_MAX;
 
 /// A port that is bound and answers nobody yet.

@@ -71,7 +71,10 @@ mod system {
         let stat = Stat::read(&fs::read_to_string("/proc/self/stat").ok()?)?;
         let seconds = |ticks: u64| ticks as f64 / clock_ticks_per_second() as f64;
         // The listing itself has a descriptor.
-        let open_fds = fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
+        let open_fds = fs::read_dir("/proc/self/fd")
+            .ok()?
+            .count()
+            .saturating_sub(1);
         let page = u64::try_from(page_size()).ok()?;
         Some(ProcessFigures {
             cpu_seconds: seconds(stat.cpu),
@@ -108,7 +111,10 @@ mod tests {
         assert_eq!(Stat::read(line), Some(expected));
         assert_eq!(Stat::read("77 (bookd) S 1"), None);
         assert_eq!(Stat::read(""), None);
-        assert_eq!(boot_seconds("cpu 1 2\nbtime 1700000000\nx 1"), Some(1_700_000_000));
+        assert_eq!(
+            boot_seconds("cpu 1 2\nbtime 1700000000\nx 1"),
+            Some(1_700_000_000)
+        );
         assert_eq!(boot_seconds("cpu 1 2"), None);
     }
 
@@ -116,9 +122,16 @@ mod tests {
     #[test]
     fn this_process_has_memory_and_descriptors_and_began_after_the_machine() {
         let figures = figures().expect("a Linux has /proc");
-        assert!(figures.cpu_seconds >= 0.0 && figures.resident_bytes > 100_000, "{figures:?}");
+        assert!(
+            figures.cpu_seconds >= 0.0 && figures.resident_bytes > 100_000,
+            "{figures:?}"
+        );
         assert!(figures.open_fds >= 3, "{figures:?}");
-        assert!(figures.max_fds.is_none_or(|max| max >= figures.open_fds as u64));
+        assert!(
+            figures
+                .max_fds
+                .is_none_or(|max| max >= figures.open_fds as u64)
+        );
         assert!(figures.start_seconds > 1.5e9, "{figures:?}");
     }
 }

@@ -102,8 +102,7 @@ impl Exposition {
         let bucket = format!("{name}_bucket");
         for (bound, total) in values.cumulative() {
             let bound = bound.map_or("+Inf".to_owned(), |it| shown.value(it).to_string());
-            let labels: Vec<Label<'_>> =
-                labels.iter().copied().chain([("le", &*bound)]).collect();
+            let labels: Vec<Label<'_>> = labels.iter().copied().chain([("le", &*bound)]).collect();
             self.sample(&bucket, &labels, total);
         }
         self.sample(&format!("{name}_sum"), labels, shown.value(values.sum()));
@@ -156,7 +155,12 @@ mod tests {
             histogram.observe(nanoseconds);
         }
         let mut text = Exposition::default();
-        text.histogram("d_seconds", "How long.", &histogram.values(), Shown::Seconds);
+        text.histogram(
+            "d_seconds",
+            "How long.",
+            &histogram.values(),
+            Shown::Seconds,
+        );
         assert_eq!(
             text.into_text(),
             "# HELP d_seconds How long.\n# TYPE d_seconds histogram\n\

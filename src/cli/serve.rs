@@ -80,7 +80,12 @@ async fn serve(config: &ServeConfig) -> Result<Exit, String> {
     if let Some(admin) = service.admin_addr() {
         tracing::info!(address = %admin, "metrics and probes are served");
     }
-    say(&banner(&address.to_string(), service.admin_addr(), config, &zones));
+    say(&banner(
+        &address.to_string(),
+        service.admin_addr(),
+        config,
+        &zones,
+    ));
     run_until_stopped(service, signals, config.grace).await
 }
 
@@ -127,12 +132,7 @@ pub(super) async fn run_until_stopped(
 }
 
 /// The text that is printed when the service has started.
-fn banner(
-    address: &str,
-    admin: Option<SocketAddr>,
-    config: &ServeConfig,
-    zones: &Zones,
-) -> String {
+fn banner(address: &str, admin: Option<SocketAddr>, config: &ServeConfig, zones: &Zones) -> String {
     let admin = admin.map_or_else(String::new, |it| {
         format!("metrics and probes: http://{it}/metrics, /livez, /readyz\n")
     });

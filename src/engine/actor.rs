@@ -293,7 +293,9 @@ impl Actor {
         refuse(self.queue.take_late(steady), &Failure::ExpiredInQueue);
         let envelopes = self.queue.take_batch();
         self.metrics.queued.set_len(self.queue.len());
-        self.metrics.damaged_calendars.set_len(self.damaged.calendar_count());
+        self.metrics
+            .damaged_calendars
+            .set_len(self.damaged.calendar_count());
         self.unloadable.clear();
         let done = match self.writer_clock.look(self.state.last_time) {
             Ok(now)
@@ -374,7 +376,7 @@ impl Actor {
                 },
             )?,
             Err(error) => {
-                self.note_refused(envelopes.len(), &error);
+                self.store_refused(envelopes.len(), &error);
                 self.put_back_expiries(due);
                 refuse(envelopes, &Failure::StoreUnavailable(error.to_string()));
                 return Err(error);

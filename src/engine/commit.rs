@@ -67,7 +67,7 @@ impl Actor {
             }
             Err(refused) => {
                 let error = refused.into_store_error();
-                self.note_refused(batch.changes.len(), &error);
+                self.store_refused(batch.changes.len(), &error);
                 let touched: Vec<CalendarId> = batch.before.keys().cloned().collect();
                 batch.undo(&mut self.state);
                 self.commits.end();
@@ -111,7 +111,7 @@ impl Actor {
     }
 
     /// Notes that the store refused these changes.
-    pub(super) fn note_refused(&mut self, changes: usize, error: &StoreError) {
+    pub(super) fn store_refused(&mut self, changes: usize, error: &StoreError) {
         self.is_refused = true;
         self.store_log.refused(changes, error);
         self.metrics.note_refused(error, Deadline::now());

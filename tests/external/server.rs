@@ -49,7 +49,10 @@ impl Bookd {
             .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(["--confirm-clock", "--log", "warn"])
             .arg("--store")
-            .arg(format!("sqlite:{}", folder.path().join("bookd.db").display()))
+            .arg(format!(
+                "sqlite:{}",
+                folder.path().join("bookd.db").display()
+            ))
             .stdout(Stdio::piped());
         let mut process = Started::new(&mut command);
         let mut output = BufReader::new(process.child().stdout.take().unwrap());

@@ -106,12 +106,12 @@ mod large_headers;
 mod listing;
 #[path = "store/memory.rs"]
 mod memory;
+#[path = "process/observed.rs"]
+mod observed;
 #[path = "process/offline_memory.rs"]
 mod offline_memory;
 #[path = "store/one_byte.rs"]
 mod one_byte;
-#[path = "process/observed.rs"]
-mod observed;
 #[path = "cli/output.rs"]
 mod output;
 #[path = "api/outside_open_time.rs"]

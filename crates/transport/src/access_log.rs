@@ -119,11 +119,8 @@ where
         let Ok(response) = ready!(Pin::new(&mut self.answer).poll(cx));
         let (mut record, protocol) = (self.record.take(), self.protocol);
         if let Some(record) = &mut record
-            && let Some(outcome) = protocol.outcome(
-                response.status(),
-                response.headers(),
-                response.extensions(),
-            )
+            && let Some(outcome) =
+                protocol.outcome(response.status(), response.headers(), response.extensions())
         {
             record.end::<P>(&outcome);
         }

@@ -148,12 +148,7 @@ impl WorkerCalls {
 
     /// Counts the end of a call that began, `took` ago: of the method with this number, or none,
     /// with this outcome, or cut off.
-    pub(crate) fn end(
-        &self,
-        method: Option<usize>,
-        outcome: Option<&CallOutcome>,
-        took: Duration,
-    ) {
+    pub(crate) fn end(&self, method: Option<usize>, outcome: Option<&CallOutcome>, took: Duration) {
         self.open.decrement();
         let code = outcome.map_or(self.codes, |it| it.code);
         let unknown = self.durations.len() / (self.codes + 1) - 1;

@@ -133,11 +133,8 @@ mod tests {
     fn read(status: &Status) -> [Option<&'static str>; 2] {
         let answer = status.clone().into_http::<Bytes>();
         let name = |number: usize| StatusErrors::reasons()[number];
-        [Some(answer.extensions()), None].map(|extensions| {
-            StatusErrors
-                .reason(answer.headers(), extensions)
-                .map(name)
-        })
+        [Some(answer.extensions()), None]
+            .map(|extensions| StatusErrors.reason(answer.headers(), extensions).map(name))
     }
 
     #[test]

@@ -73,7 +73,11 @@ async fn until(address: SocketAddr, path: &str, status: u16, begins: &str) {
         }
     };
     let waited = tokio::time::timeout(PATIENCE, ask).await;
-    assert!(waited.is_ok(), "{path} never said {status} {begins}: {:?}", get(address, path).await);
+    assert!(
+        waited.is_ok(),
+        "{path} never said {status} {begins}: {:?}",
+        get(address, path).await
+    );
 }
 
 /// The value of a sample, as the text has it.
@@ -173,7 +177,13 @@ async fn the_port_answers_metrics_and_probes_to_get_and_head_and_nothing_else() 
     let (bookd, _folder) = Watched::start_on_file().await;
     let metrics = ask(bookd.admin, "GET", "/metrics?ignored=1").await;
     assert_eq!(metrics.status, 200);
-    assert!(metrics.head.contains("content-type: text/plain; version=0.0.4"), "{}", metrics.head);
+    assert!(
+        metrics
+            .head
+            .contains("content-type: text/plain; version=0.0.4"),
+        "{}",
+        metrics.head
+    );
     assert_eq!(get(bookd.admin, "/livez").await, ok());
     assert_eq!(get(bookd.admin, "/readyz").await, ok());
     for path in ["/metrics", "/livez", "/readyz"] {
@@ -182,13 +192,20 @@ async fn the_port_answers_metrics_and_probes_to_get_and_head_and_nothing_else() 
         for method in ["POST", "PUT", "DELETE", "OPTIONS", "BREW"] {
             let refused = ask(bookd.admin, method, path).await;
             assert_eq!(refused.status, 405, "{method} {path}");
-            assert!(refused.head.contains("allow: get, head"), "{}", refused.head);
+            assert!(
+                refused.head.contains("allow: get, head"),
+                "{}",
+                refused.head
+            );
         }
     }
     for path in ["/", "/metrics/", "/debug/pprof", "//livez", "/..%2fmetrics"] {
         let missing = ask(bookd.admin, "GET", path).await;
         assert_eq!(missing.status, 404, "{path}");
-        assert!(!missing.body.contains("pprof"), "nothing of a request is repeated");
+        assert!(
+            !missing.body.contains("pprof"),
+            "nothing of a request is repeated"
+        );
     }
     bookd.stop().await;
 }
@@ -197,13 +214,23 @@ async fn the_port_answers_metrics_and_probes_to_get_and_head_and_nothing_else() 
 async fn calls_are_counted_by_method_and_code_refusals_by_reason_and_connections() {
     let (bookd, _folder) = Watched::start_on_file().await;
     bookd.open("ada").await.unwrap();
-    bookd.booking().book_appointment(at("ada", "10:00")).await.unwrap();
-    bookd.booking().book_appointment(at("ada", "10:00")).await.unwrap_err();
+    bookd
+        .booking()
+        .book_appointment(at("ada", "10:00"))
+        .await
+        .unwrap();
+    bookd
+        .booking()
+        .book_appointment(at("ada", "10:00"))
+        .await
+        .unwrap_err();
     let mut raw = tonic::client::Grpc::new(bookd.channel.clone());
     raw.ready().await.unwrap();
     let path = http::uri::PathAndQuery::from_static("/made.up.Service/Ada");
     let codec = tonic_prost::ProstCodec::<(), ()>::default();
-    raw.unary(tonic::Request::new(()), path, codec).await.unwrap_err();
+    raw.unary(tonic::Request::new(()), path, codec)
+        .await
+        .unwrap_err();
     let text = bookd.metrics().await;
     let count = |method: &str, code: &str| {
         let name = format!(
@@ -212,8 +239,14 @@ async fn calls_are_counted_by_method_and_code_refusals_by_reason_and_connections
         );
         sample(&text, &name)
     };
-    assert_eq!(count("bookd.v1.BookingService/BookAppointment", "OK"), Some("1"));
-    assert_eq!(count("bookd.v1.BookingService/BookAppointment", "ABORTED"), Some("1"));
+    assert_eq!(
+        count("bookd.v1.BookingService/BookAppointment", "OK"),
+        Some("1")
+    );
+    assert_eq!(
+        count("bookd.v1.BookingService/BookAppointment", "ABORTED"),
+        Some("1")
+    );
     assert_eq!(count("_OTHER", "UNIMPLEMENTED"), Some("1"));
     assert!(!text.contains("made.up"), "{text}");
     for (name, value) in [
@@ -233,9 +266,15 @@ async fn calls_are_counted_by_method_and_code_refusals_by_reason_and_connections
     ] {
         assert_eq!(sample(&text, name), Some(value), "{name} in {text}");
     }
-    let wal: u64 = sample(&text, "bookd_store_wal_bytes").unwrap().parse().unwrap();
+    let wal: u64 = sample(&text, "bookd_store_wal_bytes")
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!(wal > 0, "the WAL has the booking");
-    let version = format!("bookd_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+    let version = format!(
+        "bookd_build_info{{version=\"{}\"}}",
+        env!("CARGO_PKG_VERSION")
+    );
     assert_eq!(sample(&text, &version), Some("1"));
     bookd.stop().await;
 }
@@ -256,8 +295,17 @@ async fn nothing_of_a_person_a_calendar_or_an_appointment_is_in_the_metrics() {
     let appointment = booked.into_inner().appointment.unwrap();
     let text = bookd.metrics().await;
     let lower = text.to_ascii_lowercase();
-    for word in ["secret", "hopper", "example.com", "127.0.0.1", &*appointment.appointment_id] {
-        assert!(!lower.contains(&word.to_ascii_lowercase()), "{word} in {text}");
+    for word in [
+        "secret",
+        "hopper",
+        "example.com",
+        "127.0.0.1",
+        &*appointment.appointment_id,
+    ] {
+        assert!(
+            !lower.contains(&word.to_ascii_lowercase()),
+            "{word} in {text}"
+        );
     }
     assert!(!text.contains(&appointment.confirmation_code), "{text}");
     // Every value of every label is of a closed list: methods, codes, reasons, bounds, the version.
@@ -269,7 +317,14 @@ async fn nothing_of_a_person_a_calendar_or_an_appointment_is_in_the_metrics() {
         .filter_map(|label| label.split_once('='))
         .map(|(name, _)| name)
         .collect();
-    let known = ["le", "reason", "rpc_method", "rpc_status_code", "rpc_system_name", "version"];
+    let known = [
+        "le",
+        "reason",
+        "rpc_method",
+        "rpc_status_code",
+        "rpc_system_name",
+        "version",
+    ];
     assert_eq!(labels.into_iter().collect::<Vec<_>>(), known);
     bookd.stop().await;
 }
@@ -287,15 +342,25 @@ async fn a_service_is_not_ready_while_its_store_refuses_or_its_clock_is_not_conf
         memory.fail_next_commit(CommitError::Refused(error));
         bookd.open("ada").await.unwrap_err();
         assert_eq!(bookd.ready().await, not_now(word));
-        assert_eq!(get(bookd.admin, "/livez").await, ok(), "a restart does not help");
+        assert_eq!(
+            get(bookd.admin, "/livez").await,
+            ok(),
+            "a restart does not help"
+        );
     }
     bookd.open("ada").await.unwrap();
     assert_eq!(bookd.ready().await, ok());
-    assert_eq!(sample(&bookd.metrics().await, "bookd_commits_refused_total"), Some("3"));
+    assert_eq!(
+        sample(&bookd.metrics().await, "bookd_commits_refused_total"),
+        Some("3")
+    );
     bookd.clock.jump(3_600);
     bookd.service.engine().tick().await.unwrap();
     assert_eq!(bookd.ready().await, not_now("clock not confirmed"));
-    assert_eq!(sample(&bookd.metrics().await, "bookd_clock_in_doubt"), Some("1"));
+    assert_eq!(
+        sample(&bookd.metrics().await, "bookd_clock_in_doubt"),
+        Some("1")
+    );
     bookd.stop().await;
 }
 
@@ -309,7 +374,10 @@ async fn a_writer_that_stopped_is_neither_alive_nor_ready() {
     assert_eq!(get(bookd.admin, "/livez").await, not_now("writer stopped"));
     assert_eq!(bookd.ready().await, not_now("writer stopped"));
     drop(bookd.channel);
-    assert!(matches!(bookd.service.stop(PATIENCE).await.1, Stopped::Failed(_)));
+    assert!(matches!(
+        bookd.service.stop(PATIENCE).await.1,
+        Stopped::Failed(_)
+    ));
 }
 
 #[tokio::test]
@@ -319,7 +387,12 @@ async fn a_service_that_drains_says_so_until_its_last_call_is_answered_and_then_
     let (release, released) = std::sync::mpsc::channel();
     memory.hold_next_commit(released);
     let call = tokio::spawn(open(bookd.channel.clone(), "ada"));
-    let Watched { service, admin, channel, .. } = bookd;
+    let Watched {
+        service,
+        admin,
+        channel,
+        ..
+    } = bookd;
     drop(channel);
     let begun = async {
         while sample(&get(admin, "/metrics").await.1, "bookd_admission_calls") != Some("1") {}
@@ -327,8 +400,15 @@ async fn a_service_that_drains_says_so_until_its_last_call_is_answered_and_then_
     tokio::time::timeout(PATIENCE, begun).await.unwrap();
     let stop = tokio::spawn(service.stop(PATIENCE));
     until(admin, "/readyz", 503, "draining").await;
-    assert_eq!(get(admin, "/livez").await, ok(), "nobody is to cut the drain short");
-    assert_eq!(sample(&get(admin, "/metrics").await.1, "bookd_ready"), Some("0"));
+    assert_eq!(
+        get(admin, "/livez").await,
+        ok(),
+        "nobody is to cut the drain short"
+    );
+    assert_eq!(
+        sample(&get(admin, "/metrics").await.1, "bookd_ready"),
+        Some("0")
+    );
     assert!(!stop.is_finished() && !call.is_finished());
     release.send(()).unwrap();
     call.await.unwrap().unwrap();
@@ -338,9 +418,13 @@ async fn a_service_that_drains_says_so_until_its_last_call_is_answered_and_then_
 
 /// An engine and a transport with a worker, whose threads count as stuck after a moment, and their
 /// port. The worker does what `beside` says before it serves.
-async fn start_parts(memory: &Memory, beside: impl Fn() + Clone + Send + Sync + 'static) -> (Engine, bookd::engine::RunningEngine, Running, AdminPort) {
+async fn start_parts(
+    memory: &Memory,
+    beside: impl Fn() + Clone + Send + Sync + 'static,
+) -> (Engine, bookd::engine::RunningEngine, Running, AdminPort) {
     let clock = Arc::new(ManualClock::new(instant(&format!("{MONDAY}T08:00:00Z"))));
-    let (engine, writer) = Engine::start(Box::new(memory.clone()), clock, Settings::default()).unwrap();
+    let (engine, writer) =
+        Engine::start(Box::new(memory.clone()), clock, Settings::default()).unwrap();
     let service = move |_| {
         let beside = beside.clone();
         let routes = tonic::service::Routes::default();
@@ -348,7 +432,8 @@ async fn start_parts(memory: &Memory, beside: impl Fn() + Clone + Send + Sync + 
     };
     let listener = std::net::TcpListener::bind(ANY).unwrap();
     let workers = Workers::Threads(NonZeroUsize::MIN);
-    let running = bookd_transport::start(listener, ServerLimits::default(), workers, service).unwrap();
+    let running =
+        bookd_transport::start(listener, ServerLimits::default(), workers, service).unwrap();
     let observed = Observed {
         calls: stack::call_metrics(),
         connections: running.metrics(),
@@ -371,10 +456,18 @@ async fn a_writer_that_does_not_come_back_from_the_disk_is_named_and_is_alive_wh
     memory.hold_next_commit(released);
     let create = bookd_core::command::Command::CreateCalendar {
         calendar: bookd_core::ids::CalendarId::parse("ada").unwrap(),
-        profile: bookd_core::calendar::Profile::open(Arc::new(bookd_core::time::zone::Zone::utc()), Default::default()),
+        profile: bookd_core::calendar::Profile::open(
+            Arc::new(bookd_core::time::zone::Zone::utc()),
+            Default::default(),
+        ),
     };
     let submitting = engine.clone();
-    let call = tokio::spawn(async move { submitting.submit(create, Default::default()).await.map(drop) });
+    let call = tokio::spawn(async move {
+        submitting
+            .submit(create, Default::default())
+            .await
+            .map(drop)
+    });
     until(port.local_addr(), "/livez", 503, "writer stuck for ").await;
     until(port.local_addr(), "/readyz", 503, "writer stuck for ").await;
     release.send(()).unwrap();
@@ -400,7 +493,10 @@ async fn a_worker_that_does_not_run_is_named_and_the_port_answers_all_the_same()
     engine.end();
     assert_eq!(writer.stopped().await, Stopped::Done);
     port.stop().await;
-    assert!(SILENCE_MAX >= Duration::from_secs(5), "the writer itself looks once a second");
+    assert!(
+        SILENCE_MAX >= Duration::from_secs(5),
+        "the writer itself looks once a second"
+    );
 }
 
 #[tokio::test]
@@ -410,7 +506,10 @@ async fn an_admin_address_in_use_is_refused_and_named() {
         admin: Some(taken.local_addr().unwrap()),
         ..Parts::local(Arc::new(Zones::bundled()))
     };
-    let refused = Service::start(parts, Box::new(Memory::new(7))).await.err().unwrap();
+    let refused = Service::start(parts, Box::new(Memory::new(7)))
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(refused, StartError::Admin { .. }), "{refused}");
     assert!(refused.to_string().contains("--admin"), "{refused}");
 }
@@ -424,12 +523,21 @@ fn an_address_that_others_reach_must_be_meant() {
         let refused = command.args(["--admin", address]).output().unwrap();
         assert_eq!(refused.status.code(), Some(2), "{address}");
         let said = String::from_utf8(refused.stderr).unwrap();
-        assert!(said.contains(address) && said.contains("--admin-exposed"), "{said}");
+        assert!(
+            said.contains(address) && said.contains("--admin-exposed"),
+            "{said}"
+        );
     }
     assert!(!file.exists(), "nothing was touched");
     let mut exposed = command(&file);
     exposed.args(["--admin", "0.0.0.0:0", "--admin-exposed"]);
     let process = Process::spawn(exposed, "or with this program");
-    assert!(process.banner.contains("metrics and probes: http://0.0.0.0:"), "{}", process.banner);
+    assert!(
+        process
+            .banner
+            .contains("metrics and probes: http://0.0.0.0:"),
+        "{}",
+        process.banner
+    );
     assert!(process.terminate().success());
 }

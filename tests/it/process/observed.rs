@@ -32,8 +32,7 @@ async fn served() -> String {
     let admin = process.banner.split("http://").nth(1).unwrap();
     let admin = admin.split('/').next().unwrap().parse().unwrap();
     let channel = connect(process.address).await;
-    let mut booking =
-        bookd::proto::v1::booking_service_client::BookingServiceClient::new(channel);
+    let mut booking = bookd::proto::v1::booking_service_client::BookingServiceClient::new(channel);
     let refused = booking.book_appointment(at("nobody", "10:00")).await;
     refused.unwrap_err();
     let answer = ask(admin, "GET", "/metrics").await;
@@ -54,7 +53,9 @@ fn samples(metrics: &str) -> BTreeSet<&str> {
 
 /// Name, type and help of each family.
 fn families(metrics: &str) -> Vec<(&str, &str, &str)> {
-    let helps = metrics.lines().filter_map(|line| line.strip_prefix("# HELP "));
+    let helps = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# HELP "));
     let kind = |name: &str| {
         let begin = format!("# TYPE {name} ");
         metrics.lines().find_map(|line| line.strip_prefix(&*begin))
@@ -62,7 +63,11 @@ fn families(metrics: &str) -> Vec<(&str, &str, &str)> {
     helps
         .map(|line| {
             let (name, help) = line.split_once(' ').unwrap();
-            (name, kind(name).unwrap_or_else(|| panic!("{name} has no TYPE")), help)
+            (
+                name,
+                kind(name).unwrap_or_else(|| panic!("{name} has no TYPE")),
+                help,
+            )
         })
         .collect()
 }
@@ -97,7 +102,9 @@ fn asked(query: &str) -> BTreeSet<String> {
 fn dashboard() -> Vec<String> {
     let dashboard: Value = serde_json::from_str(&text("deploy/grafana/bookd.json")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
-    let targets = panels.iter().flat_map(|it| it["targets"].as_array().unwrap());
+    let targets = panels
+        .iter()
+        .flat_map(|it| it["targets"].as_array().unwrap());
     let queries = targets.map(|it| it["expr"].as_str().unwrap().to_owned());
     queries.collect()
 }
@@ -105,7 +112,9 @@ fn dashboard() -> Vec<String> {
 /// The queries of the alerts, each on one line.
 fn alerts() -> Vec<String> {
     let alerts = text("deploy/prometheus/alerts.yml");
-    let queries = alerts.lines().filter_map(|line| line.trim().strip_prefix("expr: "));
+    let queries = alerts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("expr: "));
     queries.map(str::to_owned).collect()
 }
 
@@ -113,14 +122,24 @@ fn alerts() -> Vec<String> {
 fn the_names_in_a_query_are_told_from_functions_labels_and_variables() {
     for (query, names) in [
         ("up{job=\"bookd\"} == 0", &["up"][..]),
-        ("rate(a_total{x_y=~\"b_c|d_e\"}[$__rate_interval]) / b_c", &["a_total", "b_c"]),
+        (
+            "rate(a_total{x_y=~\"b_c|d_e\"}[$__rate_interval]) / b_c",
+            &["a_total", "b_c"],
+        ),
         (
             "histogram_quantile(0.99, sum by (le, rpc_method) (rate(a_bucket{x_y=\"z_z\"}[5m]))) > 1",
             &["a_bucket"],
         ),
-        ("predict_linear(free_bytes[6h], 24 * 3600) < 0 or c_d == 1", &["c_d", "free_bytes"]),
+        (
+            "predict_linear(free_bytes[6h], 24 * 3600) < 0 or c_d == 1",
+            &["c_d", "free_bytes"],
+        ),
     ] {
-        assert_eq!(asked(query).into_iter().collect::<Vec<_>>(), names, "{query}");
+        assert_eq!(
+            asked(query).into_iter().collect::<Vec<_>>(),
+            names,
+            "{query}"
+        );
     }
 }
 
@@ -134,9 +153,8 @@ async fn the_dashboard_and_the_alerts_ask_for_nothing_that_is_not_served() {
     for query in dashboard.iter().chain(&alerts) {
         let names = asked(query);
         assert!(!names.is_empty(), "{query}");
-        let is_served = |name: &String| {
-            OF_PROMETHEUS.contains(&&**name) || samples.contains(&**name)
-        };
+        let is_served =
+            |name: &String| OF_PROMETHEUS.contains(&&**name) || samples.contains(&**name);
         wrong.extend(names.into_iter().filter(|name| !is_served(name)));
     }
     assert_eq!(wrong, Vec::<String>::new());
@@ -151,18 +169,27 @@ async fn every_metric_is_described_in_the_documents_with_its_type() {
     for (name, kind, help) in &families {
         assert!(help.ends_with('.'), "{name}: {help}");
         let row = format!("| `{name}` | {kind} |");
-        assert!(operations.contains(&row), "docs/OPERATIONS.md has no row {row}");
+        assert!(
+            operations.contains(&row),
+            "docs/OPERATIONS.md has no row {row}"
+        );
     }
     let described = operations
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
-        .filter(|(_, rest)| ["counter", "gauge", "histogram"].iter().any(|it| rest.starts_with(it)))
+        .filter(|(_, rest)| {
+            ["counter", "gauge", "histogram"]
+                .iter()
+                .any(|it| rest.starts_with(it))
+        })
         .map(|(name, _)| name);
     let gone: Vec<&str> = described.filter(|name| !names.contains(name)).collect();
     assert_eq!(gone, Vec::<&str>::new(), "described and not served");
     // Every sample belongs to a family, and counters say so.
     for sample in samples(&metrics) {
-        let family = ENDINGS.iter().find_map(|ending| sample.strip_suffix(ending));
+        let family = ENDINGS
+            .iter()
+            .find_map(|ending| sample.strip_suffix(ending));
         let is_known = names.contains(sample) || family.is_some_and(|it| names.contains(it));
         assert!(is_known, "{sample}");
     }

@@ -187,7 +187,11 @@ pub(crate) fn serve(admission: AdmissionLimits, limits: ServerLimits) -> Running
     routes
         .add_service(health)
         .add_service(reflection.build_v1().unwrap());
-    let stack = stack::around(routes.routes(), Arc::new(Admission::new(admission)), Observing::default());
+    let stack = stack::around(
+        routes.routes(),
+        Arc::new(Admission::new(admission)),
+        Observing::default(),
+    );
     let service = move |_| (stack.clone(), std::future::ready(()));
     bookd_transport::start(listener, limits, Workers::Here, service).unwrap()
 }

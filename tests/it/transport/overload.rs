@@ -344,7 +344,11 @@ async fn given_up_count_until_they_are_decided(
         calls_max,
         ..AdmissionLimits::default()
     }));
-    let mut stack = stack::around(bookd::api::services(api), Arc::clone(&admission), Observing::default());
+    let mut stack = stack::around(
+        bookd::api::services(api),
+        Arc::clone(&admission),
+        Observing::default(),
+    );
     let share = ConnectionShare::default();
     // No other task runs until this one waits, so that the writer decides nothing.
     let mut is_let_in_and_given_up = |number: usize| {

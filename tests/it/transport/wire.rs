@@ -94,7 +94,11 @@ fn wired() -> GrpcStack<Routes> {
         ..AdmissionLimits::default()
     };
     let routes = Routes::new(HealthServer::new(Named).max_decoding_message_size(REQUEST_BYTES_MAX));
-    stack::around(routes, Arc::new(Admission::new(boundless)), Observing::default())
+    stack::around(
+        routes,
+        Arc::new(Admission::new(boundless)),
+        Observing::default(),
+    )
 }
 
 async fn served() -> (Running, Channel) {
