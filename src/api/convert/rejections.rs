@@ -125,6 +125,8 @@ fn too_many_calls(retry_after: Duration) -> Response<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use tonic_types::{ErrorDetails, StatusExt};
 
     use super::*;
@@ -144,7 +146,8 @@ mod tests {
         for name in names {
             for message in ["", "short", &"long google.rpc.".repeat(40)] {
                 let metadata = [("slot".to_owned(), "x".repeat(message.len()))];
-                let details = ErrorDetails::with_error_info(*name, "bookd", metadata.into());
+                let details =
+                    ErrorDetails::with_error_info(*name, "bookd", HashMap::from(metadata));
                 let code = Status::aborted("").code();
                 let status = Status::with_error_details(code, message, details);
                 assert_eq!(read(&status), [Some(*name); 2], "{message}");
@@ -154,7 +157,7 @@ mod tests {
 
     #[test]
     fn what_is_no_reason_of_bookd_is_none() {
-        let details = ErrorDetails::with_error_info("MADE_UP", "elsewhere", Default::default());
+        let details = ErrorDetails::with_error_info("MADE_UP", "elsewhere", HashMap::new());
         let foreign = Status::with_error_details(Status::aborted("").code(), "no", details);
         for status in [foreign, Status::not_found("no"), Status::ok("")] {
             assert_eq!(read(&status), [None; 2]);

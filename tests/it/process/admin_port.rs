@@ -483,7 +483,9 @@ async fn a_writer_that_does_not_come_back_from_the_disk_is_named_and_is_alive_wh
 async fn a_worker_that_does_not_run_is_named_and_the_port_answers_all_the_same() {
     let (release, released) = std::sync::mpsc::channel::<()>();
     let released = Arc::new(Mutex::new(released));
-    let block = move || drop(released.lock().unwrap().recv());
+    let block = move || {
+        let _released_or_dropped = released.lock().unwrap().recv();
+    };
     let (engine, writer, running, port) = start_parts(&Memory::new(7), block).await;
     until(port.local_addr(), "/livez", 503, "worker 0 stuck for ").await;
     assert_eq!(get(port.local_addr(), "/metrics").await.0, 200);
