@@ -38,18 +38,18 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 const ASK_PERIOD: Duration = Duration::from_secs(1);
 
 /// A function from method and path to an answer.
-pub(super) trait Answers:
+pub(super) trait HttpAnswers:
     Fn(&Method, &str) -> Response<Full<Bytes>> + Clone + Send + 'static
 {
 }
 
-impl<A: Fn(&Method, &str) -> Response<Full<Bytes>> + Clone + Send + 'static> Answers for A {}
+impl<A: Fn(&Method, &str) -> Response<Full<Bytes>> + Clone + Send + 'static> HttpAnswers for A {}
 
 /// Accepts and answers until `stop` is sent or dropped, and then closes everything. Calls `ask`
 /// once per `ASK_PERIOD`.
 pub(super) async fn serve(
     listener: TcpListener,
-    answers: impl Answers,
+    answers: impl HttpAnswers,
     ask: impl Fn() + Send,
     mut stop: oneshot::Receiver<()>,
 ) {
@@ -92,8 +92,8 @@ impl OpenConnections {
     }
 }
 
-/// Answers the requests of one connection, one after the other.
-async fn serve_one(stream: TcpStream, answers: impl Answers) {
+/// HttpAnswers the requests of one connection, one after the other.
+async fn serve_one(stream: TcpStream, answers: impl HttpAnswers) {
     let service = service_fn(move |request: Request<Incoming>| {
         let answer = answers(request.method(), request.uri().path());
         std::future::ready(Ok::<_, Infallible>(answer))

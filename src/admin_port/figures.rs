@@ -15,7 +15,7 @@ use tokio::time::Instant as Deadline;
 
 use super::health::Health;
 use super::process;
-use super::text::{Exposition, Shown};
+use super::text::{Exposition, SampleUnit};
 use crate::engine::EngineStatus;
 
 /// What the admin port observes.
@@ -100,7 +100,7 @@ impl Figures {
                 ("rpc_method", *method),
                 ("rpc_status_code", &**code),
             ];
-            text.histogram_samples(name, &labels, durations, Shown::Seconds);
+            text.histogram_samples(name, &labels, durations, SampleUnit::Seconds);
         }
         text.gauge(
             "bookd_calls_open",
@@ -191,7 +191,7 @@ impl Figures {
             "bookd_commit_duration_seconds",
             "Duration of commits, from the transaction's begin until it is on disk.",
             &commits,
-            Shown::Seconds,
+            SampleUnit::Seconds,
         );
         text.counter(
             "bookd_commits_refused_total",
@@ -202,7 +202,7 @@ impl Figures {
             "bookd_batch_commands",
             "Commands that were decided together.",
             &metrics.batch_commands.values(),
-            Shown::Number,
+            SampleUnit::Number,
         );
         text.counter(
             "bookd_stalls_total",
@@ -260,7 +260,7 @@ impl Figures {
             "bookd_checkpoint_duration_seconds",
             "Duration of copying the WAL into the database; others wait meanwhile.",
             &metrics.checkpoints.values(),
-            Shown::Seconds,
+            SampleUnit::Seconds,
         );
         text.counter(
             "bookd_checkpoints_failed_total",

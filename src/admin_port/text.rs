@@ -19,14 +19,14 @@ type Label<'a> = (&'a str, &'a str);
 
 /// The unit of a histogram's observations.
 #[derive(Clone, Copy)]
-pub(super) enum Shown {
+pub(super) enum SampleUnit {
     /// Nanoseconds, shown in seconds.
     Seconds,
     /// Things, shown as they are.
     Number,
 }
 
-impl Shown {
+impl SampleUnit {
     fn value(self, number: u64) -> f64 {
         // Bounds are exact; sums above 2^53 lose the last digits, which nobody sees.
         let number = number as f64;
@@ -65,10 +65,10 @@ impl Exposition {
         name: &str,
         help: &str,
         values: &HistogramValues,
-        shown: Shown,
+        unit: SampleUnit,
     ) {
         self.family(name, "histogram", help);
-        self.histogram_samples(name, &[], values, shown);
+        self.histogram_samples(name, &[], values, unit);
     }
 
     /// The head of a family, whose samples follow.
@@ -97,15 +97,15 @@ impl Exposition {
         name: &str,
         labels: &[Label<'_>],
         values: &HistogramValues,
-        shown: Shown,
+        unit: SampleUnit,
     ) {
         let bucket = format!("{name}_bucket");
         for (bound, total) in values.cumulative() {
-            let bound = bound.map_or("+Inf".to_owned(), |it| shown.value(it).to_string());
+            let bound = bound.map_or("+Inf".to_owned(), |it| unit.value(it).to_string());
             let labels: Vec<Label<'_>> = labels.iter().copied().chain([("le", &*bound)]).collect();
             self.sample(&bucket, &labels, total);
         }
-        self.sample(&format!("{name}_sum"), labels, shown.value(values.sum()));
+        self.sample(&format!("{name}_sum"), labels, unit.value(values.sum()));
         self.sample(&format!("{name}_count"), labels, values.count());
     }
 
@@ -159,7 +159,7 @@ mod tests {
             "d_seconds",
             "How long.",
             &histogram.values(),
-            Shown::Seconds,
+            SampleUnit::Seconds,
         );
         assert_eq!(
             text.into_text(),

@@ -182,6 +182,8 @@ mod store_log;
 mod store_reads;
 #[path = "store/stored.rs"]
 mod stored;
+#[path = "process/stuck_threads.rs"]
+mod stuck_threads;
 #[path = "cli/transfer.rs"]
 mod transfer;
 #[path = "api/types.rs"]
