@@ -168,6 +168,13 @@ pub struct ServeConfig {
     /// TLS
     #[command(flatten)]
     pub tls: TlsConfig,
+    /// The address of metrics and probes over HTTP (/metrics, /livez, /readyz); default none
+    #[arg(long, env = "BOOKD_ADMIN", value_name = "ADDRESS")]
+    pub admin: Option<SocketAddr>,
+    /// The admin port may be reached from other machines: --admin may name an address that is not
+    /// loopback
+    #[arg(long, env = "BOOKD_ADMIN_EXPOSED")]
+    pub admin_exposed: bool,
     /// Where everything is kept
     #[arg(
         long,
@@ -248,7 +255,8 @@ impl ServeConfig {
     /// What is wrong, with the ways out.
     pub fn check(&self) -> Result<(), String> {
         self.tls.check()?;
-        exposure::allow(self.listen, self.credentials(), self.tls.assurances())
+        exposure::allow(self.listen, self.credentials(), self.tls.assurances())?;
+        self.admin_address().map(drop)
     }
 
     /// How often each caller may call; none = as often as they will.
@@ -257,6 +265,21 @@ impl ServeConfig {
             per_second,
             burst: self.caller_burst.unwrap_or(per_second),
         })
+    }
+
+    /// The address of the admin port, if there is to be one; an error if it is not loopback and
+    /// nobody has said that it may be.
+    pub fn admin_address(&self) -> Result<Option<SocketAddr>, String> {
+        match self.admin {
+            Some(address) if !self.admin_exposed && !address.ip().to_canonical().is_loopback() => {
+                Err(format!(
+                    "--admin {address} can be reached from other machines, and whoever reaches it \
+                     reads the metrics without being asked who it is; name a loopback address such \
+                     as 127.0.0.1:9464, or say --admin-exposed"
+                ))
+            }
+            address => Ok(address),
+        }
     }
 
     /// The settings in the form `VARIABLE=value`, one per line.
@@ -269,12 +292,12 @@ impl ServeConfig {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
         };
-        let path = |path: &Option<PathBuf>| path.as_ref().map(|it| it.display().to_string());
+        let or_none = |file: &Option<PathBuf>| {
+            let named = file.as_ref().map(|file| file.display().to_string());
+            named.unwrap_or_else(|| "(none)".to_owned())
+        };
         vec![
-            format!(
-                "BOOKD_CONFIG={}",
-                path(&self.config).unwrap_or_else(|| "(none)".to_owned())
-            ),
+            format!("BOOKD_CONFIG={}", or_none(&self.config)),
             format!("BOOKD_LISTEN={}", self.listen),
             format!("BOOKD_TLS_CERT={}", file(&self.tls.tls_cert)),
             format!("BOOKD_TLS_KEY={}", file(&self.tls.tls_key)),
@@ -284,8 +307,13 @@ impl ServeConfig {
                 "BOOKD_PLAINTEXT_BEHIND_PROXY={}",
                 self.tls.plaintext_behind_proxy
             ),
+            format!(
+                "BOOKD_ADMIN={}",
+                or_default(self.admin.map(|it| it.to_string()))
+            ),
+            format!("BOOKD_ADMIN_EXPOSED={}", self.admin_exposed),
             format!("BOOKD_STORE={}", self.store),
-            format!("BOOKD_ZONES={}", or_default(path(&self.zones))),
+            format!("BOOKD_ZONES={}", file(&self.zones)),
             format!(
                 "BOOKD_WORKERS={}",
                 or_default(self.workers.map(|it| it.to_string()))
@@ -307,7 +335,7 @@ impl ServeConfig {
             ),
             format!(
                 "BOOKD_BOOTSTRAP_TOKEN_FILE={}",
-                path(&self.bootstrap_token_file).unwrap_or_else(|| "(none)".to_owned())
+                or_none(&self.bootstrap_token_file)
             ),
             format!("BOOKD_LOG={}", self.log.log),
             format!("BOOKD_LOG_FORMAT={format}"),

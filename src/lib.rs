@@ -6,6 +6,7 @@
 //! main, cli         flags, client commands, tables
 //! service           starts and stops everything in order
 //! admin             check, backup, restore, import, export; prints nothing
+//! admin_port        metrics and probes over HTTP/1.1
 //! api               parse → call → render: knows protobuf, and no store
 //! auth              who calls, and what they may do
 //! engine            the writer: mailbox → batch → decide → commit → publish → answer
@@ -17,6 +18,8 @@
 
 #[cfg(feature = "server")]
 pub mod admin;
+#[cfg(feature = "server")]
+pub mod admin_port;
 #[cfg(feature = "server")]
 pub mod api;
 #[cfg(feature = "server")]

@@ -6,8 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bookd_transport::{Admission, Ended, ServerLimits, Stopper, Tls, Workers};
+use bookd_transport::{Admission, Ended, Observing, ServerLimits, Stopper, Tls, Workers};
 
+use crate::admin_port::{AdminPort, BoundPort, Observed, SILENCE_MAX};
 use crate::api::context::Api;
 use crate::api::{self, HealthReporter, SERVICES, stack};
 use crate::auth::Access;
@@ -31,6 +32,17 @@ pub enum StartError {
         /// The error of binding it.
         error: std::io::Error,
     },
+    /// The address of the admin port is in use, or is none of this machine.
+    #[error(
+        "cannot listen on {address}: {}",
+        descriptors::message(error, "; choose another with --admin")
+    )]
+    Admin {
+        /// The address of the admin port.
+        address: SocketAddr,
+        /// The error of binding it.
+        error: std::io::Error,
+    },
     /// The store cannot be opened.
     #[error("{0}")]
     Open(#[from] OpenError),
@@ -49,6 +61,8 @@ pub enum StartError {
 pub struct Parts {
     /// The address to listen on; port 0 chooses a free one.
     pub listen: SocketAddr,
+    /// The address of the admin port; none = there is no such port.
+    pub admin: Option<SocketAddr>,
     /// The time zones in use.
     pub zones: Arc<Zones>,
     /// The clock of the engine.
@@ -71,6 +85,7 @@ impl Parts {
     pub fn local(zones: Arc<Zones>) -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            admin: None,
             zones,
             clock: Arc::new(SystemClock),
             workers: Workers::per_core(),
@@ -88,6 +103,8 @@ pub struct Service {
     engine: Engine,
     writer: engine::RunningEngine,
     health: HealthReporter,
+    /// The admin port. It closes last.
+    admin: Option<AdminPort>,
 }
 
 impl Service {
@@ -108,6 +125,7 @@ impl Service {
         let address = parts.listen;
         let listener =
             TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })?;
+        let admin = parts.admin.map(bind_admin).transpose()?;
         let (engine, writer) = Engine::start(store, parts.clock, parts.engine)?;
         let api = Api {
             access: parts.access,
@@ -116,9 +134,16 @@ impl Service {
         let (routes, health) = api::routes(api).await?;
         // All workers share one admission, which counts over the process.
         let admission = Arc::new(Admission::new(parts.limits.admission));
+        let calls = stack::call_metrics();
+        let is_counting = admin.is_some();
+        let (shared_admission, shared_calls) = (Arc::clone(&admission), Arc::clone(&calls));
         let service = move |_worker| {
             let (routes, delivering) = routes.on_worker();
-            let stack = stack::around(routes, Arc::clone(&admission), is_logging);
+            let observing = Observing {
+                is_logging,
+                counts: is_counting.then(|| shared_calls.on_worker()),
+            };
+            let stack = stack::around(routes, Arc::clone(&shared_admission), observing);
             (stack, delivering)
         };
         let started = bookd_transport::start_with_tls(
@@ -129,17 +154,33 @@ impl Service {
             service,
         );
         let server = started.map_err(StartError::Server)?;
+        let observed = Observed {
+            calls,
+            connections: server.metrics(),
+            admission,
+            workers: server.liveness(),
+            engine: engine.status(),
+            silence_max: SILENCE_MAX,
+        };
+        let started = admin.map(|port| port.start(observed)).transpose();
+        let admin = started.map_err(StartError::Server)?;
         Ok(Self {
             server,
             engine,
             writer,
             health,
+            admin,
         })
     }
 
     /// The address that the service listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.server.local_addr()
+    }
+
+    /// The address of the admin port; none without one.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(AdminPort::local_addr)
     }
 
     /// A handle to the engine.
@@ -158,8 +199,11 @@ impl Service {
     }
 
     /// Stops health first, then watches, connections and the writer, so that every call that began
-    /// is answered.
+    /// is answered; and the admin port last, which says meanwhile that the server drains.
     pub async fn stop(self, grace: Duration) -> (Ended, Stopped) {
+        if let Some(admin) = &self.admin {
+            admin.drain();
+        }
         for service in SERVICES.iter().copied().chain([""]) {
             self.health
                 .set_service_status(service, tonic_health::ServingStatus::NotServing)
@@ -171,6 +215,14 @@ impl Service {
         let ended = self.server.shutdown(grace).await;
         // The clients of commands that are still in the queue are gone.
         self.engine.end();
-        (ended, self.writer.stopped().await)
+        let stopped = self.writer.stopped().await;
+        if let Some(admin) = self.admin {
+            admin.stop().await;
+        }
+        (ended, stopped)
     }
+}
+
+fn bind_admin(address: SocketAddr) -> Result<BoundPort, StartError> {
+    BoundPort::bind(address).map_err(|error| StartError::Admin { address, error })
 }

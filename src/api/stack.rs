@@ -5,7 +5,7 @@
 use std::sync::{Arc, LazyLock};
 
 use bookd_transport::grpc::Grpc;
-use bookd_transport::{Admission, Method, Methods};
+use bookd_transport::{Admission, CallMetrics, Method, Methods, Observing};
 use prost::Message;
 use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 
@@ -24,15 +24,20 @@ const STANDARD_METHODS: [&str; 5] = [
 /// A service with the layers of the transport around it, which speaks gRPC.
 pub type GrpcStack<S> = bookd_transport::Stack<S, Grpc<StatusErrors>>;
 
-/// Puts the layers around routes. Their calls are counted by `admission`, and logged if
-/// `is_logging`.
-pub fn around<S>(routes: S, admission: Arc<Admission>, is_logging: bool) -> GrpcStack<S> {
-    bookd_transport::stack(routes, Grpc(StatusErrors), &METHODS, admission, is_logging)
+/// Puts the layers around routes. Their calls are counted by `admission`, and observed as
+/// `observing` says.
+pub fn around<S>(routes: S, admission: Arc<Admission>, observing: Observing) -> GrpcStack<S> {
+    bookd_transport::stack(routes, Grpc(StatusErrors), &METHODS, admission, observing)
 }
 
-/// Puts the layers around routes, with an admission of their own and without an access log.
+/// Puts the layers around routes, with an admission of their own, and observes nothing.
 pub fn alone<S>(routes: S) -> GrpcStack<S> {
-    around(routes, Arc::default(), false)
+    around(routes, Arc::default(), Observing::default())
+}
+
+/// Counts of the calls of a service, without any.
+pub fn call_metrics() -> Arc<CallMetrics> {
+    CallMetrics::new::<Grpc<StatusErrors>>(&METHODS)
 }
 
 /// Every method that is served.

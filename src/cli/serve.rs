@@ -1,6 +1,7 @@
 //! `bookd serve`: starts the service, prints what it serves, and stops it in order on SIGTERM or
 //! Ctrl-C.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +58,13 @@ async fn serve(config: &ServeConfig, read_again: ReadAgain) -> Result<Exit, Stri
     };
     let tls = config.tls.files().map(Tls::load).transpose();
     let tls = tls.map_err(|error| error.to_string())?;
+    let admin = match config.admin_address() {
+        Ok(admin) => admin,
+        Err(why) => {
+            complain(&why);
+            return Ok(Exit::Usage);
+        }
+    };
     let zones = Arc::new(Zones::load(config.zones.as_deref()).map_err(|error| error.to_string())?);
     let StoreUrl::Sqlite(file) = &config.store;
     let mut store = match open_sqlite(file, &zones) {
@@ -69,6 +77,7 @@ async fn serve(config: &ServeConfig, read_again: ReadAgain) -> Result<Exit, Stri
     store.keep_reserve(u64::from(config.reserve) * MIB);
     let parts = Parts {
         listen: config.listen,
+        admin,
         zones: Arc::clone(&zones),
         clock: Arc::new(SystemClock),
         workers: config
@@ -91,7 +100,15 @@ async fn serve(config: &ServeConfig, read_again: ReadAgain) -> Result<Exit, Stri
     let address = service.local_addr();
     exposure::warn(address, config.credentials());
     tracing::info!(%address, tls = tls_words(&config.tls), store = %config.store, zones = zones.release(), source = %zones.source(), "bookd serves");
-    say(&banner(&address.to_string(), config, &zones));
+    if let Some(admin) = service.admin_addr() {
+        tracing::info!(address = %admin, "metrics and probes are served");
+    }
+    say(&banner(
+        &address.to_string(),
+        service.admin_addr(),
+        config,
+        &zones,
+    ));
     let reload = || reload(config, read_again, &access);
     let stopped = run_until_stopped(service, signals, config.grace, Some(reload));
     let Some((tls, hangups)) = tls.zip(hangups) else {
@@ -203,7 +220,10 @@ pub(super) async fn run_until_stopped(
 }
 
 /// The text that is printed when the service has started.
-fn banner(address: &str, config: &ServeConfig, zones: &Zones) -> String {
+fn banner(address: &str, admin: Option<SocketAddr>, config: &ServeConfig, zones: &Zones) -> String {
+    let admin = admin.map_or_else(String::new, |it| {
+        format!("metrics and probes: http://{it}/metrics, /livez, /readyz\n")
+    });
     // The files of clients are on their machines, under names of their own.
     let (with, grpcurl, bookd) = match tls_words(&config.tls) {
         "off" => ("", "-plaintext", ""),
@@ -216,7 +236,7 @@ fn banner(address: &str, config: &ServeConfig, zones: &Zones) -> String {
     };
     format!(
         "bookd {version} serves gRPC{with} on {address}, keeps {store}, time zones {release} ({source})\n\
-         \n\
+         {admin}\n\
          Try it, with grpcurl:\n\
          \n\
          \x20 grpcurl {grpcurl} -d '{{\"calendar_id\":\"ada\",\"time_zone\":\"Europe/Paris\",\"rules\":[{{\"start_time\":\"09:00\",\"end_time\":\"17:00\"}}]}}' {address} bookd.v1.AvailabilityService/SetAvailability\n\

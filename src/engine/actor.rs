@@ -23,16 +23,17 @@ use bookd_core::state::State;
 use bookd_core::time::Instant;
 
 use super::batch::{Batch, Envelope, refuse};
-use super::clock::{CLOCK_LOOK, EngineClock};
+use super::clock::CLOCK_LOOK;
 use super::closed_calendar::{DeletionStep, OngoingDeletion};
 use super::damage::{Damaged, DamagedBatch};
 use super::log_throttle::StoreLog;
+use super::metrics::EngineMetrics;
 use super::queue::Queue;
 use super::snapshots::{Commits, Snapshots};
 use super::stall::Stall;
 use super::stop::{Stopped, goes_on_without};
 use super::writer_clock::WriterClock;
-use super::{BATCH_MAX, DeletionSettings, Failure, Load, MAILBOX_MAX, Mail, Settings};
+use super::{ActorShared, BATCH_MAX, DeletionSettings, Failure, Load, MAILBOX_MAX, Mail, Settings};
 use crate::log::retention::Retention;
 use crate::log::subscriptions::Publisher;
 
@@ -85,18 +86,23 @@ pub(super) struct Actor {
     pub(super) is_refused: bool,
     /// Nothing more is decided, because `Engine::cut` was called.
     is_cut: Arc<AtomicBool>,
+    pub(super) metrics: Arc<EngineMetrics>,
 }
 
 impl Actor {
     pub(super) fn new(
         store: Box<dyn Store>,
         boot: Boot,
-        clock: Arc<EngineClock>,
-        (snapshots, commits): (Arc<Snapshots>, Commits),
-        publisher: Publisher,
-        is_cut: Arc<AtomicBool>,
+        shared: ActorShared,
+        (commits, publisher): (Commits, Publisher),
         settings: Settings,
     ) -> Self {
+        let ActorShared {
+            clock,
+            snapshots,
+            is_cut,
+            metrics,
+        } = shared;
         let expiries = boot
             .expiring
             .iter()
@@ -135,6 +141,7 @@ impl Actor {
             store_log: StoreLog::default(),
             is_refused: false,
             is_cut,
+            metrics,
         }
     }
 
@@ -256,6 +263,7 @@ impl Actor {
         let mut ticks: Vec<oneshot::Sender<()>> = Vec::new();
         let mut steps: Vec<DeletionStep> = Vec::new();
         let steady = Deadline::now();
+        self.metrics.note_look(steady);
         self.tend(steady);
         for mail in inbox.drain(..) {
             match mail {
@@ -284,6 +292,10 @@ impl Actor {
         }
         refuse(self.queue.take_late(steady), &Failure::ExpiredInQueue);
         let envelopes = self.queue.take_batch();
+        self.metrics.queued.set_len(self.queue.len());
+        self.metrics
+            .damaged_calendars
+            .set_len(self.damaged.calendar_count());
         self.unloadable.clear();
         let done = match self.writer_clock.look(self.state.last_time) {
             Ok(now)
@@ -364,8 +376,7 @@ impl Actor {
                 },
             )?,
             Err(error) => {
-                self.is_refused = true;
-                self.store_log.refused(envelopes.len(), &error);
+                self.store_refused(envelopes.len(), &error);
                 self.put_back_expiries(due);
                 refuse(envelopes, &Failure::StoreUnavailable(error.to_string()));
                 return Err(error);
@@ -395,6 +406,9 @@ impl Actor {
         seen: &HashMap<[u8; 16], RequestRecord>,
     ) -> Result<bool, StoreError> {
         self.hold_back_expiries(&mut due);
+        if !envelopes.is_empty() {
+            self.metrics.batch_commands.observe_len(envelopes.len());
+        }
         let stall = Stall::begin(&envelopes);
         let mut batch = Batch::new(&self.state, now);
         for (_, appointment) in &due {
@@ -425,7 +439,9 @@ impl Actor {
                 None => batch.decide_command(&mut self.state, envelope, seen),
             }
         }
-        stall.end();
+        if stall.end() {
+            self.metrics.stalls.increment();
+        }
         self.queue.put_back(waiting);
         let done = self.finish(batch, due);
         if ends_deletion {

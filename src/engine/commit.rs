@@ -67,7 +67,7 @@ impl Actor {
             }
             Err(refused) => {
                 let error = refused.into_store_error();
-                self.store_log.refused(batch.changes.len(), &error);
+                self.store_refused(batch.changes.len(), &error);
                 let touched: Vec<CalendarId> = batch.before.keys().cloned().collect();
                 batch.undo(&mut self.state);
                 self.commits.end();
@@ -110,6 +110,13 @@ impl Actor {
         }
     }
 
+    /// Notes that the store refused these changes.
+    pub(super) fn store_refused(&mut self, changes: usize, error: &StoreError) {
+        self.is_refused = true;
+        self.store_log.refused(changes, error);
+        self.metrics.note_refused(error, Deadline::now());
+    }
+
     fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
         if batch.changes.is_empty() {
             return Ok(());
@@ -133,6 +140,9 @@ impl Actor {
         // A commit into a file that is no longer at its path must not be acknowledged.
         let committed = committed.and_then(|()| self.check_file().map_err(CommitError::Unknown));
         let took = started.elapsed();
+        if committed.is_ok() {
+            self.metrics.note_commit(took);
+        }
         if took > SLOW_COMMIT {
             tracing::warn!(
                 milliseconds = took.as_millis(),

@@ -35,6 +35,11 @@ impl Damaged {
         self.calendars.is_empty() && self.unrecorded_expiries.is_empty()
     }
 
+    /// The number of calendars that are remembered.
+    pub(super) fn calendar_count(&self) -> usize {
+        self.calendars.len()
+    }
+
     /// Remembers a calendar, and logs it the first time.
     pub(super) fn note(&mut self, id: &CalendarId, error: &StoreError) {
         let is_first = self.calendars.len() < NOTED_MAX && self.calendars.insert(id.clone());

@@ -23,6 +23,7 @@ mod fast_reject;
 mod loading;
 mod log_throttle;
 mod mail;
+mod metrics;
 mod offload;
 mod prefetch;
 mod queue;
@@ -32,6 +33,7 @@ mod settings;
 mod snapshot_decision;
 mod snapshots;
 mod stall;
+mod status;
 mod stop;
 mod submit;
 #[cfg(test)]
@@ -59,8 +61,10 @@ pub use call::{Answer, QueuePermit, RequestId, SubmitOptions, Wait};
 pub use clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_JUMP_MAX, CLOCK_STEADY};
 pub use deletion::DeletionSettings;
 pub use error::Failure;
+pub use metrics::EngineMetrics;
 pub use settings::{BATCH_MAX, CALENDARS_IN_MEMORY_MAX, MAILBOX_MAX, Settings};
 pub use snapshots::View;
+pub use status::EngineStatus;
 pub use stop::Stopped;
 pub use watch::{CalendarWatch, Wakeup, Watch, Watched};
 
@@ -70,6 +74,7 @@ use mail::{Load, Mail};
 use offload::{Offload, SEARCHES_MAX};
 use reader_pool::ReaderPool;
 use snapshots::Snapshots;
+use status::StoreStatus;
 
 /// The number of store reads that run at a time; further ones wait until their deadline.
 pub const READERS_MAX: usize = 4;
@@ -110,6 +115,16 @@ pub struct Engine {
     bell: Option<Bell>,
     /// Nothing more is decided, because [`Engine::cut`] was called.
     is_cut: Arc<AtomicBool>,
+    metrics: Arc<EngineMetrics>,
+    store: StoreStatus,
+}
+
+/// What the actor shares with the handles of the engine.
+struct ActorShared {
+    clock: Arc<EngineClock>,
+    snapshots: Arc<Snapshots>,
+    is_cut: Arc<AtomicBool>,
+    metrics: Arc<EngineMetrics>,
 }
 
 /// The running threads of the engine, to be joined at the end.
@@ -152,17 +167,15 @@ impl Engine {
         let (subscriptions, publisher, waker) =
             Subscriptions::start(boot.revision, settings.watch, settings.layout);
         let catching_up = Arc::new(Semaphore::new(watch::CATCHING_UP_MAX));
-        let shown = (Arc::clone(&snapshots), commits);
         let is_cut = Arc::new(AtomicBool::new(false));
-        let actor = actor::Actor::new(
-            store,
-            boot,
-            Arc::clone(&clock),
-            shown,
-            publisher,
-            Arc::clone(&is_cut),
-            settings,
-        );
+        let (metrics, status) = (Arc::new(EngineMetrics::new()), StoreStatus::of(&*store));
+        let shared = ActorShared {
+            clock: Arc::clone(&clock),
+            snapshots: Arc::clone(&snapshots),
+            is_cut: Arc::clone(&is_cut),
+            metrics: Arc::clone(&metrics),
+        };
+        let actor = actor::Actor::new(store, boot, shared, (commits, publisher), settings);
         let worker = ActorThread::spawn(actor, mail, settings.layout);
         let (decides_on_snapshots, searches) = (
             settings.decides_on_snapshots,
@@ -184,6 +197,8 @@ impl Engine {
             code_key,
             bell: None,
             is_cut,
+            metrics,
+            store: status,
         };
         Ok((engine, RunningEngine { worker, waker }))
     }
@@ -310,6 +325,18 @@ impl Engine {
         self.searches
             .compute(deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX), work)
             .await
+    }
+
+    /// The status, for whoever watches the engine. It does not keep the engine from ending.
+    pub fn status(&self) -> EngineStatus {
+        EngineStatus::new(
+            &self.mailbox,
+            &self.snapshots,
+            &self.subscriptions,
+            &self.clock,
+            &self.metrics,
+            &self.store,
+        )
     }
 
     /// The last published revision.

@@ -136,6 +136,15 @@ impl Snapshots {
             .collect()
     }
 
+    /// The number of calendars in memory.
+    pub(super) fn len(&self) -> usize {
+        self.snapshot
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .calendars
+            .len()
+    }
+
     /// The calendar, if it is in memory.
     pub(super) fn calendar(&self, id: &CalendarId) -> Option<Arc<Calendar>> {
         self.view(std::slice::from_ref(id), Instant::MIN)?

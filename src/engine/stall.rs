@@ -27,15 +27,16 @@ impl Stall {
         }
     }
 
-    /// Ends the measurement when the batch is decided, and logs a slow one.
-    pub(super) fn end(self) {
+    /// Ends the measurement when the batch is decided, and logs a slow one. True when it was slow.
+    pub(super) fn end(self) -> bool {
         let Self {
             began,
             method,
             commands,
         } = self;
         let took = began.elapsed();
-        if took > STALL {
+        let is_slow = took > STALL;
+        if is_slow {
             tracing::warn!(
                 method,
                 commands,
@@ -43,5 +44,6 @@ impl Stall {
                 "a batch was slow to decide: all others waited"
             );
         }
+        is_slow
     }
 }

@@ -403,6 +403,7 @@ impl Engine {
     /// The failure of a watcher that was too slow. It is given even when the beginning of the log
     /// cannot be read.
     pub async fn lagged(&self, last: Revision) -> Failure {
+        self.metrics.watches_lagged.increment();
         let oldest = self.oldest(None).await.unwrap_or(Revision(1));
         Failure::Lagged { last, oldest }
     }

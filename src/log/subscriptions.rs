@@ -163,7 +163,7 @@ pub(crate) struct Subscriptions {
     tail: Mutex<Tail>,
     registry: Mutex<Registry>,
     /// The number of watchers.
-    count: AtomicUsize,
+    pub(crate) count: AtomicUsize,
     /// Watchers of changes up to this revision have been woken.
     seen: AtomicU64,
     /// The server is stopping. Written under the lock of the registry, so that no watcher registers

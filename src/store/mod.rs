@@ -9,9 +9,11 @@ pub mod history;
 mod list_query;
 pub mod log_reader;
 pub mod memory;
+mod metrics;
 mod queries;
 pub mod sqlite;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ pub use error::{CommitError, OpenError, StoreError};
 pub use history::{HistoryPage, HistoryQuery, HistorySubject};
 pub use list_query::{ListPage, ListQuery};
 pub use log_reader::{CalendarFilter, ChangePage, ChangePart, LogReader, Oldest};
+pub use metrics::StoreMetrics;
 pub use queries::{CalendarRow, Last, Look, Moment, Queries};
 
 use list_query::Outline;
@@ -192,6 +195,14 @@ pub trait Store: Send {
     }
     /// The longest time between two calls of `still_there`; none when no calls are needed.
     fn look_period(&self) -> Option<Duration> {
+        None
+    }
+    /// The figures of the store, which it goes on to count.
+    fn metrics(&self) -> Arc<StoreMetrics> {
+        Arc::default()
+    }
+    /// The path of the database; none for a store that is no file of the system.
+    fn file(&self) -> Option<&Path> {
         None
     }
     /// Opens another connection to the store, for reads off the writer's thread.

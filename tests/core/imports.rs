@@ -10,7 +10,12 @@ use std::path::Path;
 use crate::tidy::files;
 
 /// The folders of the packages. Cargo itself refuses circles of packages.
-const PACKAGES: [&str; 3] = ["src", "crates/core/src", "crates/transport/src"];
+const PACKAGES: [&str; 4] = [
+    "src",
+    "crates/core/src",
+    "crates/metrics/src",
+    "crates/transport/src",
+];
 
 /// The path of a module in its package, such as `store`, `sqlite`; empty for the root.
 type Module = Vec<String>;

@@ -10,6 +10,8 @@
 
 #[path = "process/accidents.rs"]
 mod accidents;
+#[path = "process/admin_port.rs"]
+mod admin_port;
 #[path = "auth/guarded.rs"]
 mod auth_guarded;
 #[path = "auth/jwt.rs"]
@@ -114,6 +116,8 @@ mod large_headers;
 mod listing;
 #[path = "store/memory.rs"]
 mod memory;
+#[path = "process/observed.rs"]
+mod observed;
 #[path = "process/offline_memory.rs"]
 mod offline_memory;
 #[path = "store/one_byte.rs"]
@@ -188,6 +192,8 @@ mod store_log;
 mod store_reads;
 #[path = "store/stored.rs"]
 mod stored;
+#[path = "process/stuck_threads.rs"]
+mod stuck_threads;
 #[path = "transport/tls.rs"]
 mod tls;
 #[path = "process/tls_files.rs"]

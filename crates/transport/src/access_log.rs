@@ -1,10 +1,12 @@
-//! The access log: one line for each call, with its method, its outcome and its duration.
+//! The access log: one line for each call, with its method, its outcome and its duration; and the
+//! same in the counts of calls.
 //!
-//! A line has nothing of the request or the answer, no id, no address and no caller. A path that is
+//! Neither has anything of the request or the answer, an id, an address or a caller. A path that is
 //! no method of the service is text that the client chose, and is not repeated.
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -13,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 use tower::Service;
 
+use crate::call_metrics::WorkerCalls;
 use crate::methods::Methods;
 use crate::protocol::{CallOutcome, Protocol};
 
@@ -21,23 +24,57 @@ const UNKNOWN: &str = "unknown";
 /// The code of a call that was dropped before its end.
 const CUT_OFF: &str = "CutOff";
 
-/// A service whose calls are logged, one line each.
+/// What is noted of calls. The default is nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Observing {
+    /// Each call has a line in the log.
+    pub is_logging: bool,
+    /// The counts of the worker on which the calls are served; none where calls are not counted.
+    pub counts: Option<Arc<WorkerCalls>>,
+}
+
+/// A service whose calls are logged, one line each, and counted.
 #[derive(Clone, Debug)]
 pub struct AccessLog<S, P> {
     inner: S,
     methods: &'static Methods,
-    is_logging: bool,
+    observing: Observing,
     protocol: P,
 }
 
 impl<S, P> AccessLog<S, P> {
-    pub(crate) fn new(inner: S, methods: &'static Methods, is_logging: bool, protocol: P) -> Self {
+    pub(crate) fn new(
+        inner: S,
+        methods: &'static Methods,
+        observing: Observing,
+        protocol: P,
+    ) -> Self {
         Self {
             inner,
             methods,
-            is_logging,
+            observing,
             protocol,
         }
+    }
+
+    /// The record of a call of this path; none where nothing is noted.
+    fn begin(&self, path: &str) -> Option<CallRecord> {
+        let Observing { is_logging, counts } = &self.observing;
+        if !is_logging && counts.is_none() {
+            return None;
+        }
+        let known = self.methods.find(path);
+        if let Some(counts) = counts {
+            counts.begin();
+        }
+        Some(CallRecord {
+            method: known.map_or(UNKNOWN, |it| it.path),
+            number: known.map(|it| it.number),
+            begun: Instant::now(),
+            is_ended: false,
+            is_logging: *is_logging,
+            counts: counts.clone(),
+        })
     }
 }
 
@@ -55,12 +92,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let name = || {
-            self.methods
-                .find(request.uri().path())
-                .map_or(UNKNOWN, |(path, _)| path)
-        };
-        let record = self.is_logging.then(|| CallRecord::begin(name()));
+        let record = self.begin(request.uri().path());
         LoggedFuture {
             answer: self.inner.call(request),
             record,
@@ -87,9 +119,10 @@ where
         let Ok(response) = ready!(Pin::new(&mut self.answer).poll(cx));
         let (mut record, protocol) = (self.record.take(), self.protocol);
         if let Some(record) = &mut record
-            && let Some(outcome) = protocol.outcome(response.status(), response.headers())
+            && let Some(outcome) =
+                protocol.outcome(response.status(), response.headers(), response.extensions())
         {
-            record.end(&outcome);
+            record.end::<P>(&outcome);
         }
         Poll::Ready(Ok(response.map(|body| LoggedBody {
             body,
@@ -120,7 +153,7 @@ impl<B: Body<Data = Bytes> + Unpin, P: Protocol> Body for LoggedBody<B, P> {
             && let Some(trailers) = frame.trailers_ref()
             && let Some(outcome) = this.protocol.outcome_of_trailers(trailers)
         {
-            record.end(&outcome);
+            record.end::<P>(&outcome);
         }
         Poll::Ready(frame)
     }
@@ -134,46 +167,55 @@ impl<B: Body<Data = Bytes> + Unpin, P: Protocol> Body for LoggedBody<B, P> {
     }
 }
 
-/// A call in progress. A record that is dropped before the end of its call logs `CUT_OFF`.
+/// A call in progress. A record that is dropped before the end of its call notes `CUT_OFF`.
 #[derive(Debug)]
 struct CallRecord {
     /// The path of the method.
     method: &'static str,
+    /// The number of the method; none for a path that is no method.
+    number: Option<usize>,
     begun: Instant,
-    is_logged: bool,
+    is_ended: bool,
+    is_logging: bool,
+    counts: Option<Arc<WorkerCalls>>,
 }
 
 impl CallRecord {
-    fn begin(method: &'static str) -> Self {
-        Self {
-            method,
-            begun: Instant::now(),
-            is_logged: false,
+    /// Notes the outcome of the call; later outcomes are not noted.
+    fn end<P: Protocol>(&mut self, outcome: &CallOutcome) {
+        let reason = outcome.reason.map(|it| P::reasons()[it]);
+        self.note(Some(outcome), P::CODES[outcome.code], reason);
+    }
+
+    /// Notes the outcome, none when the call was cut off, with the names of code and reason.
+    fn note(
+        &mut self,
+        outcome: Option<&CallOutcome>,
+        code: &'static str,
+        reason: Option<&'static str>,
+    ) {
+        if std::mem::replace(&mut self.is_ended, true) {
+            return;
         }
-    }
-
-    /// Logs the outcome of the call; later outcomes are not logged.
-    fn end(&mut self, outcome: &CallOutcome) {
-        self.log(outcome.code, &outcome.reason);
-    }
-
-    fn log(&mut self, code: &'static str, reason: &str) {
-        if std::mem::replace(&mut self.is_logged, true) {
+        let took = self.begun.elapsed();
+        if let Some(counts) = &self.counts {
+            counts.end(self.number, outcome, took);
+        }
+        if !self.is_logging {
             return;
         }
         let method = self.method;
-        let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if reason.is_empty() {
-            tracing::info!(method, code, ms, "call");
-        } else {
-            tracing::info!(method, code, reason, ms, "call");
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        match reason {
+            Some(reason) => tracing::info!(method, code, reason, ms, "call"),
+            None => tracing::info!(method, code, ms, "call"),
         }
     }
 }
 
 impl Drop for CallRecord {
     fn drop(&mut self) {
-        self.log(CUT_OFF, "");
+        self.note(None, CUT_OFF, None);
     }
 }
 
@@ -189,6 +231,7 @@ mod tests {
     use tracing::span;
 
     use super::*;
+    use crate::call_metrics::CallMetrics;
     use crate::methods::Method;
     use crate::testing::{Plain, ScriptedBody, read, request, sure, trailers};
 
@@ -237,7 +280,11 @@ mod tests {
         let service = tower::service_fn(|_: Request<Empty<Bytes>>| {
             ready(Ok(answer.take().expect("one call")))
         });
-        let mut log = AccessLog::new(service, Box::leak(Box::new(methods)), true, Plain);
+        let observing = Observing {
+            is_logging: true,
+            counts: None,
+        };
+        let mut log = AccessLog::new(service, Box::leak(Box::new(methods)), observing, Plain);
         let mut request = request(Empty::new(), None);
         *request.uri_mut() = path.parse().expect("a path");
         let lines = Lines::default();
@@ -279,5 +326,51 @@ mod tests {
             logged("/made/up", foreign, true).await,
             ["\"unknown\" \"Foreign\" "]
         );
+    }
+
+    #[tokio::test]
+    async fn a_call_is_open_until_its_answer_ends_or_is_dropped_and_is_counted_once() {
+        let methods: Methods = [("/s/m".to_owned(), Method::default())]
+            .into_iter()
+            .collect();
+        let methods: &'static Methods = Box::leak(Box::new(methods));
+        let calls = CallMetrics::new::<Plain>(methods);
+        let end = || Ok(Frame::trailers(trailers("reason", "FULL")));
+        let service = tower::service_fn(|_: Request<Empty<Bytes>>| {
+            let body = ScriptedBody::new(vec![end(), end()]).0;
+            ready(Ok(Response::new(body)))
+        });
+        let observing = Observing {
+            is_logging: false,
+            counts: Some(calls.on_worker()),
+        };
+        let mut log = AccessLog::new(service, methods, observing, Plain);
+        let mut call = |path: &str| {
+            let mut request = request(Empty::new(), None);
+            *request.uri_mut() = path.parse().expect("a path");
+            log.call(request)
+        };
+        let (read_whole, dropped, never_polled) = (
+            sure(call("/s/m").await),
+            sure(call("/s/m").await),
+            call("/s/n"),
+        );
+        assert_eq!((calls.open(), calls.ended()), (3, Vec::new()));
+        read(read_whole).await;
+        drop((dropped, never_polled));
+        let ended: Vec<_> = calls
+            .ended()
+            .into_iter()
+            .map(|it| (it.method, it.code, it.durations.count()))
+            .collect();
+        assert_eq!(
+            ended,
+            [
+                (Some("/s/m"), Some("Ended"), 1),
+                (Some("/s/m"), None, 1),
+                (None, None, 1)
+            ]
+        );
+        assert_eq!((calls.open(), calls.reasons()[0]), (0, ("FULL", 1)));
     }
 }

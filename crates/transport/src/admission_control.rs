@@ -71,7 +71,7 @@ where
         let method = self
             .methods
             .find(request.uri().path())
-            .map(|(_, method)| method)
+            .map(|it| it.method)
             .unwrap_or_default();
         let permit = match self.admission.admit(&share, method) {
             Ok(permit) => permit,

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{Extensions, HeaderMap, Response, StatusCode, header};
 use percent_encoding::percent_decode;
 
 use crate::protocol::{BoxError, CallOutcome, FoundIn, MessageProgress, Protocol};
@@ -35,8 +35,8 @@ const UNKNOWN: usize = 2;
 const OUT_OF_RANGE: &[u8] = b"11";
 const UNIMPLEMENTED: &[u8] = b"12";
 const INTERNAL: &[u8] = b"13";
-/// The names of the codes, by their numbers.
-const CODES: [&str; 17] = [
+/// The names of the codes, by their numbers, and of an answer without a status.
+const CODES: [&str; 18] = [
     "Ok",
     "Cancelled",
     "Unknown",
@@ -54,9 +54,9 @@ const CODES: [&str; 17] = [
     "Unavailable",
     "DataLoss",
     "Unauthenticated",
+    "NotGrpc",
 ];
-/// The code of an answer without a status in the access log.
-const NOT_GRPC: &str = "NotGrpc";
+const NOT_GRPC: usize = 17;
 
 /// Writes rejections as errors of gRPC, and reads the errors of others for the log.
 pub trait RenderErrors: Copy + Send + Sync + Unpin + 'static {
@@ -68,8 +68,11 @@ pub trait RenderErrors: Copy + Send + Sync + Unpin + 'static {
     fn error(self, rejection: &Rejection) -> BoxError;
     /// The message of an error of the service's framework.
     fn message(self, error: BoxError) -> String;
-    /// The reason in the details of these headers or trailers; empty without one.
-    fn reason(self, headers: &HeaderMap) -> String;
+    /// The names of all reasons.
+    fn reasons() -> &'static [&'static str];
+    /// The number of the reason in the details of these headers or trailers; none without one. The
+    /// extensions are those of an answer.
+    fn reason(self, headers: &HeaderMap, extensions: Option<&Extensions>) -> Option<usize>;
 }
 
 /// The protocol, with its errors rendered by `E`.
@@ -78,6 +81,11 @@ pub struct Grpc<E>(pub E);
 
 impl<E: RenderErrors> Protocol for Grpc<E> {
     type MessageProgress = Prefixed;
+    const CODES: &'static [&'static str] = &CODES;
+
+    fn reasons() -> &'static [&'static str] {
+        E::reasons()
+    }
 
     /// gRPC over HTTP/2 with any message format; `application/grpc-web` is another protocol.
     fn is_spoken(self, headers: &HeaderMap) -> bool {
@@ -146,31 +154,22 @@ impl<E: RenderErrors> Protocol for Grpc<E> {
         self.0.message(error)
     }
 
-    fn outcome(self, status: StatusCode, headers: &HeaderMap) -> Option<CallOutcome> {
+    fn outcome(
+        self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Option<CallOutcome> {
         let foreign = || CallOutcome {
             code: NOT_GRPC,
-            reason: String::new(),
+            reason: None,
         };
-        self.outcome_of_trailers(headers)
+        outcome_of(self.0, headers, Some(extensions))
             .or_else(|| (status != StatusCode::OK).then(foreign))
     }
 
     fn outcome_of_trailers(self, trailers: &HeaderMap) -> Option<CallOutcome> {
-        let number = trailers.get(STATUS)?.as_bytes();
-        let number: usize = str::from_utf8(number)
-            .ok()
-            .and_then(|digits| digits.parse().ok())
-            .unwrap_or(UNKNOWN);
-        let code = CODES.get(number).unwrap_or(&CODES[UNKNOWN]);
-        let has_details = trailers.contains_key(STATUS_DETAILS);
-        Some(CallOutcome {
-            code,
-            reason: if has_details {
-                self.0.reason(trailers)
-            } else {
-                String::new()
-            },
-        })
+        outcome_of(self.0, trailers, None)
     }
 
     fn response(self, rejection: &Rejection) -> Response<Bytes> {
@@ -184,6 +183,26 @@ impl<E: RenderErrors> Protocol for Grpc<E> {
     fn error(self, rejection: &Rejection) -> BoxError {
         self.0.error(rejection)
     }
+}
+
+/// The outcome by the status in these headers or trailers; none without a status.
+fn outcome_of<E: RenderErrors>(
+    errors: E,
+    headers: &HeaderMap,
+    extensions: Option<&Extensions>,
+) -> Option<CallOutcome> {
+    let number = headers.get(STATUS)?.as_bytes();
+    let code = str::from_utf8(number)
+        .ok()
+        .and_then(|digits| digits.parse().ok())
+        .filter(|number| *number < NOT_GRPC)
+        .unwrap_or(UNKNOWN);
+    let has_details = headers.contains_key(STATUS_DETAILS);
+    let reason = has_details.then(|| errors.reason(headers, extensions));
+    Some(CallOutcome {
+        code,
+        reason: reason.flatten(),
+    })
 }
 
 /// The message of a status.
@@ -288,8 +307,12 @@ mod tests {
             String::new()
         }
 
-        fn reason(self, _: &HeaderMap) -> String {
-            "WHY".to_owned()
+        fn reasons() -> &'static [&'static str] {
+            &["WHY"]
+        }
+
+        fn reason(self, _: &HeaderMap, _: Option<&Extensions>) -> Option<usize> {
+            Some(0)
         }
     }
 
@@ -369,8 +392,9 @@ mod tests {
     #[test]
     fn the_log_has_codes_by_their_names_and_reasons_of_errors() {
         let outcome = |all: &[_]| {
-            let outcome = Grpc(Unseen).outcome(StatusCode::OK, &headers(all));
-            outcome.map(|it| format!("{} {}", it.code, it.reason))
+            let outcome = Grpc(Unseen).outcome(StatusCode::OK, &headers(all), &Extensions::new());
+            let reason = |it: usize| Unseen::reasons()[it];
+            outcome.map(|it| format!("{} {}", CODES[it.code], it.reason.map_or("", reason)))
         };
         assert_eq!(outcome(&[]), None);
         assert_eq!(outcome(&[("grpc-status", "0")]).as_deref(), Some("Ok "));
@@ -383,8 +407,12 @@ mod tests {
             outcome(&[("grpc-status", "17")]).as_deref(),
             Some("Unknown ")
         );
-        let foreign = Grpc(Unseen).outcome(StatusCode::UNSUPPORTED_MEDIA_TYPE, &HeaderMap::new());
-        assert_eq!(foreign.map(|it| it.code), Some("NotGrpc"));
+        let foreign = Grpc(Unseen).outcome(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            &HeaderMap::new(),
+            &Extensions::new(),
+        );
+        assert_eq!(foreign.map(|it| CODES[it.code]), Some("NotGrpc"));
     }
 
     #[test]

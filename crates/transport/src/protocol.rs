@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::{Extensions, HeaderMap, Response, StatusCode};
 
 use crate::rejection::Rejection;
 
@@ -16,6 +16,11 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub trait Protocol: Copy + Send + Sync + Unpin + 'static {
     /// Follows the messages in the body of a request.
     type MessageProgress: MessageProgress;
+    /// The names of all codes with which calls end.
+    const CODES: &'static [&'static str];
+
+    /// The names of all reasons that errors may have.
+    fn reasons() -> &'static [&'static str];
 
     /// Whether a request with these headers speaks this protocol.
     fn is_spoken(self, headers: &HeaderMap) -> bool;
@@ -29,7 +34,13 @@ pub trait Protocol: Copy + Send + Sync + Unpin + 'static {
     /// The message of an error of an answer's body.
     fn message(self, error: BoxError) -> String;
     /// The outcome of a call by the status and headers of its answer; none if the trailers have it.
-    fn outcome(self, status: StatusCode, headers: &HeaderMap) -> Option<CallOutcome>;
+    /// The extensions may have what spares reading the headers.
+    fn outcome(
+        self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Option<CallOutcome>;
     /// The outcome of a call by the trailers of its answer.
     fn outcome_of_trailers(self, trailers: &HeaderMap) -> Option<CallOutcome>;
     /// A rejection as a whole answer.
@@ -62,11 +73,11 @@ pub enum FoundIn<'a> {
     Trailers,
 }
 
-/// How a call ended, for the access log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How a call ended, for the access log and the counts of calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallOutcome {
-    /// The protocol's code.
-    pub code: &'static str,
-    /// The reason of an error; empty without one.
-    pub reason: String,
+    /// The number of the code in [`Protocol::CODES`].
+    pub code: usize,
+    /// The number of the reason of an error in [`Protocol::reasons`]; none without one.
+    pub reason: Option<usize>,
 }

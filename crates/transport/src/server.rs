@@ -16,6 +16,7 @@ use crate::connection;
 use crate::connection_service::Calls;
 use crate::limits::ServerLimits;
 use crate::listener::{Dispatcher, Listener};
+use crate::liveness::Liveness;
 use crate::metrics::Metrics;
 use crate::shared::{Shared, Stage, Stopper};
 use crate::tasks::Tasks;
@@ -53,6 +54,7 @@ pub enum Ended {
 pub struct Running {
     local_address: SocketAddr,
     metrics: Arc<Metrics>,
+    liveness: Liveness,
     stopper: Stopper,
     /// The workers and the listener.
     joinables: Vec<Joinable>,
@@ -114,19 +116,20 @@ where
     let stopper = Stopper {
         stage: Arc::new(sender),
     };
-    // From here on an early return drops `running`, which stops the workers that were started.
-    let mut running = Running {
-        local_address,
-        metrics,
-        stopper,
-        joinables: Vec::new(),
-    };
-
     let worker_count = match workers {
         Workers::Threads(count) => count.get(),
         Workers::Here => 1,
     };
     let (dispatcher, queues) = Dispatcher::new(worker_count, shared.limits.stuck);
+    // From here on an early return drops `running`, which stops the workers that were started.
+    let mut running = Running {
+        local_address,
+        metrics,
+        liveness: Liveness::of(&queues),
+        stopper,
+        joinables: Vec::new(),
+    };
+
     // The listener does not run on a worker: a worker may be stuck, and the other workers must get
     // connections all the same.
     let listener = Listener {
@@ -190,6 +193,11 @@ impl Running {
     /// The counters since the start.
     pub fn metrics(&self) -> Arc<Metrics> {
         self.metrics.clone()
+    }
+
+    /// A handle that asks the workers for signs of life.
+    pub fn liveness(&self) -> Liveness {
+        self.liveness.clone()
     }
 
     /// A handle that begins the shutdown, or cuts its grace period short.

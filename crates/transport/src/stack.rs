@@ -1,13 +1,13 @@
 //! The layers around a service, in their order.
 //!
-//! From the outside: the access log, which sees how every call ends; admission control, before all
+//! From the outside: the access log, which sees and counts how every call ends; admission control, before all
 //! work that costs something; the check of the request's headers; deadlines, which end the layers
 //! inside; the bodies, whose limits hold until the last byte; and next to the service the mapping
 //! of its framework's errors.
 
 use std::sync::Arc;
 
-use crate::access_log::AccessLog;
+use crate::access_log::{AccessLog, Observing};
 use crate::admission::Admission;
 use crate::admission_control::AdmissionControl;
 use crate::bodies::BoundedBodies;
@@ -24,18 +24,18 @@ pub type Stack<S, P> = AccessLog<
 >;
 
 /// Puts all layers around a service that speaks `protocol` and has `methods`. Its calls are counted
-/// by `admission`, and logged if `is_logging`.
+/// by `admission`, and observed as `observing` says.
 pub fn stack<S, P: Protocol>(
     service: S,
     protocol: P,
     methods: &'static Methods,
     admission: Arc<Admission>,
-    is_logging: bool,
+    observing: Observing,
 ) -> Stack<S, P> {
     let service = ErrorMapping::new(service, protocol);
     let service = BoundedBodies::new(service, protocol);
     let service = Deadlines::new(service, protocol);
     let service = RequestCheck::new(service, protocol);
     let service = AdmissionControl::new(service, admission, methods, protocol);
-    AccessLog::new(service, methods, is_logging, protocol)
+    AccessLog::new(service, methods, observing, protocol)
 }

@@ -11,12 +11,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 
 use crate::protocol::{BoxError, CallOutcome, FoundIn, MessageProgress, Protocol};
 use crate::rejection::Rejection;
+
+/// The reasons of errors.
+const REASONS: [&str; 2] = ["FULL", "LATE"];
 
 /// Shows a rejection as its name in Rust.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +47,11 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
 
 impl Protocol for Plain {
     type MessageProgress = Counted;
+    const CODES: &'static [&'static str] = &["Ended", "Foreign"];
+
+    fn reasons() -> &'static [&'static str] {
+        &REASONS
+    }
 
     fn is_spoken(self, headers: &HeaderMap) -> bool {
         !headers.contains_key("foreign")
@@ -79,10 +87,15 @@ impl Protocol for Plain {
         error.to_string()
     }
 
-    fn outcome(self, status: StatusCode, headers: &HeaderMap) -> Option<CallOutcome> {
+    fn outcome(
+        self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        _: &Extensions,
+    ) -> Option<CallOutcome> {
         let foreign = || CallOutcome {
-            code: "Foreign",
-            reason: String::new(),
+            code: 1,
+            reason: None,
         };
         self.outcome_of_trailers(headers)
             .or_else(|| (status != StatusCode::OK).then(foreign))
@@ -90,8 +103,8 @@ impl Protocol for Plain {
 
     fn outcome_of_trailers(self, trailers: &HeaderMap) -> Option<CallOutcome> {
         text(trailers, "reason").map(|reason| CallOutcome {
-            code: "Ended",
-            reason,
+            code: 0,
+            reason: REASONS.iter().position(|it| *it == reason),
         })
     }
 

@@ -40,6 +40,8 @@ struct QueueState {
     waiting: VecDeque<(Accepted, Instant)>,
     is_stuck: bool,
     is_closed: bool,
+    /// Since when the worker owes a sign of life; none when it owes none.
+    asked: Option<Instant>,
 }
 
 impl WorkerQueue {
@@ -63,6 +65,7 @@ impl WorkerQueue {
                 let mut state = self.state();
                 // A worker that asks is not stuck.
                 let was_stuck = std::mem::take(&mut state.is_stuck);
+                state.asked = None;
                 let first = state.waiting.pop_front();
                 if was_stuck || first.is_some() {
                     self.taken.notify_one();
@@ -96,8 +99,28 @@ impl WorkerQueue {
 
     /// Closes the queue: no further connection is put in.
     pub(crate) fn close(&self) {
-        self.state().is_closed = true;
+        let mut state = self.state();
+        state.is_closed = true;
+        state.asked = None;
+        drop(state);
         self.arrived.notify_one();
+    }
+
+    /// Asks the worker for a sign of life, unless it owes one already or takes no connections any
+    /// more.
+    pub(crate) fn ask(&self, now: Instant) {
+        let mut state = self.state();
+        if state.is_closed || state.asked.is_some() {
+            return;
+        }
+        state.asked = Some(now);
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Since when the worker owes a sign of life.
+    pub(crate) fn asked_since(&self) -> Option<Instant> {
+        self.state().asked
     }
 
     /// Whether the worker can take one more connection.

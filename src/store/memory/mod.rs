@@ -7,6 +7,7 @@ mod reader;
 mod writer;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bookd_core::appointment::recurrence::OCCURRENCES_MAX;
@@ -44,6 +45,8 @@ struct MemoryData {
     faults: VecDeque<ScriptedFault>,
     /// The error of the next removal of old requests.
     forgetting_fault: Option<CommitError>,
+    /// What the next commit waits for before it does anything.
+    held: Option<Receiver<()>>,
 }
 
 /// The error of the next commit, whatever the batch.
@@ -61,7 +64,7 @@ impl Memory {
             ..State::default()
         };
         let (changes, replaced, versions) = Default::default();
-        let (requests, known, faults, forgetting_fault) = Default::default();
+        let (requests, known, faults, forgetting_fault, held) = Default::default();
         let data = MemoryData {
             code_key,
             state,
@@ -72,6 +75,7 @@ impl Memory {
             known,
             faults,
             forgetting_fault,
+            held,
         };
         Self {
             data: Arc::new(Mutex::new(data)),
@@ -93,6 +97,12 @@ impl Memory {
             error: CommitError::Unknown(error),
             is_late: true,
         });
+    }
+
+    /// Makes the next commit wait, as on a disk that does not answer, until something is sent or
+    /// the sender is dropped.
+    pub fn hold_next_commit(&self, released: Receiver<()>) {
+        self.lock().held = Some(released);
     }
 
     /// Makes the next removal of old requests fail with this error.

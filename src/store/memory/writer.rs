@@ -128,6 +128,10 @@ impl Store for Memory {
     }
 
     fn commit(&mut self, batch: &CommitBatch<'_>) -> Result<(), CommitError> {
+        let held = self.lock().held.take();
+        if let Some(held) = held {
+            let _released_or_dropped = held.recv();
+        }
         let mut data = self.lock();
         let fault = data.faults.pop_front();
         if let Some(ScriptedFault {

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
@@ -17,7 +17,7 @@ use rusqlite::{Connection, ffi};
 
 use super::location::BUSY_WAIT;
 use crate::failpoints::Failpoint;
-use crate::store::{CommitError, StoreError};
+use crate::store::{CommitError, StoreError, StoreMetrics};
 
 /// How long the writer waits for readers at most: far longer than any read of this process takes.
 const READERS_WAIT: Duration = Duration::from_millis(50);
@@ -50,6 +50,8 @@ pub(super) struct Checkpoints {
     /// Whether it is logged already that the disk has no space for a copy.
     is_full_logged: bool,
     wal_kept: WalKept,
+    /// The figures of the store.
+    pub(super) metrics: Arc<StoreMetrics>,
 }
 
 /// Whether the WAL is left as it is: if so, no connection of this process copies it any more, not
@@ -89,6 +91,7 @@ impl Checkpoints {
             next: first,
             is_full_logged: false,
             wal_kept: WalKept::default(),
+            metrics: Arc::default(),
         })
     }
 
@@ -114,7 +117,8 @@ impl Checkpoints {
             return Ok(());
         }
         Failpoint::Checkpoint.reached();
-        let copied = copy(connection, pages >= 2 * self.first || self.is_short());
+        let is_waiting = pages >= 2 * self.first || self.is_short();
+        let copied = self.timed(|| copy(connection, is_waiting));
         Failpoint::Checkpoint.reached();
         // A reader in the way is no error here: the copy went as far as it could.
         self.next = pages.saturating_mul(2);
@@ -137,10 +141,21 @@ impl Checkpoints {
     /// error of this function the writer must stop.
     pub(super) fn free_space(&mut self, connection: &Connection) -> Result<Copied, CommitError> {
         self.keep_short();
-        match copy_whole(connection) {
+        match self.timed(|| copy_whole(connection)) {
             Ok(copied) => Ok(copied),
             Err(error) => self.unless_fatal(connection, error).map(|_| Copied::InPart),
         }
+    }
+
+    /// Makes a copy, and notes how long it took and whether it failed.
+    fn timed<T>(&self, copy: impl FnOnce() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        let began = Instant::now();
+        let copied = copy();
+        self.metrics.checkpoints.observe_duration(began.elapsed());
+        if copied.is_err() {
+            self.metrics.checkpoints_failed.increment();
+        }
+        copied
     }
 
     /// Keeps the WAL short from now on, because the disk is full.

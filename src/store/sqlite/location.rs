@@ -58,6 +58,12 @@ impl Location {
         &self.file
     }
 
+    /// The path of the database, if it is a file of the system.
+    pub(super) fn system_file(&self) -> Option<&Path> {
+        let is_of_vfs = matches!(self.access, FileAccess::Vfs(_));
+        (!is_of_vfs).then_some(&*self.file)
+    }
+
     /// A connection that writes, and creates the file if there is none.
     pub(super) fn writer(&self) -> rusqlite::Result<Connection> {
         let connection = self.open(&self.file, OpenFlags::default())?;

@@ -39,6 +39,7 @@ mod walk;
 mod write;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ use bookd_core::time::Instant;
 
 use super::{
     Boot, CommitBatch, CommitError, Last, Oldest, Reader, RequestRecord, Store, StoreError,
-    ZoneLookup,
+    StoreMetrics, ZoneLookup,
 };
 use crate::store::codec::record;
 
@@ -213,6 +214,16 @@ impl Sqlite {
     /// 0 = no reserve.
     pub fn keep_reserve(&mut self, bytes: u64) {
         self.reserve.keep(bytes);
+        self.note_space();
+    }
+
+    /// Notes in the figures how the disk is off.
+    fn note_space(&self) {
+        let metrics = &self.checkpoints.metrics;
+        metrics.is_disk_short.set_flag(self.reserve.is_short());
+        metrics
+            .is_reserve_given_up
+            .set_flag(self.reserve.is_given_up());
     }
 
     /// The oldest change in the log; none in a new file.
@@ -362,6 +373,7 @@ impl Store for Sqlite {
         if self.reserve.tend() {
             self.checkpoints.lengthen();
         }
+        self.note_space();
     }
 
     fn still_there(&mut self) -> Result<(), StoreError> {
@@ -380,6 +392,14 @@ impl Store for Sqlite {
 
     fn look_period(&self) -> Option<Duration> {
         self.watched.as_ref().map(|_| LOOK_PERIOD)
+    }
+
+    fn metrics(&self) -> Arc<StoreMetrics> {
+        Arc::clone(&self.checkpoints.metrics)
+    }
+
+    fn file(&self) -> Option<&Path> {
+        self.location.system_file()
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {

@@ -47,6 +47,8 @@ pub(super) struct Reserve {
     wanted_bytes: Option<u64>,
     /// Whether the disk was full and is not yet ample again.
     is_short: bool,
+    /// Whether the reserve was given up and is not yet made again.
+    is_given_up: bool,
     /// The free bytes when everything had been tried in vain: without more free space nothing is
     /// tried again.
     hopeless_at: Option<u64>,
@@ -58,6 +60,7 @@ impl Reserve {
             space,
             wanted_bytes: None,
             is_short: false,
+            is_given_up: false,
             hopeless_at: None,
         }
     }
@@ -81,7 +84,7 @@ impl Reserve {
 
     /// Makes the reserve as large as wanted, or as the disk has space for. One that is large enough
     /// stays as it is. True when it changed.
-    fn adjust(&self) -> io::Result<bool> {
+    fn adjust(&mut self) -> io::Result<bool> {
         let Some(wanted) = self.wanted_bytes else {
             return Ok(false);
         };
@@ -98,6 +101,7 @@ impl Reserve {
         }
         if bytes > 0 {
             self.space.reserve(bytes)?;
+            self.is_given_up = false;
         }
         Ok(true)
     }
@@ -111,6 +115,7 @@ impl Reserve {
         }
         match self.space.give_up() {
             Ok(()) => {
+                self.is_given_up = true;
                 tracing::warn!(
                     megabytes = bytes / UNIT_BYTES,
                     "the disk is full: the reserve beside the database was given up, and writing goes on in its room; \
@@ -128,6 +133,11 @@ impl Reserve {
     /// Whether the disk was full and is not yet ample again.
     pub(super) fn is_short(&self) -> bool {
         self.is_short
+    }
+
+    /// Whether the reserve was given up and is not yet made again.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.is_given_up
     }
 
     /// Whether the free space is known to be less than this many bytes.

@@ -41,7 +41,9 @@ impl Sqlite {
                 .note_hopeless(written == Err(FULL) && copied != Copied::InUse);
         } else if written.is_ok() {
             self.reserve.note_hopeless(false);
+            return written;
         }
+        self.note_space();
         written
     }
 

@@ -12,7 +12,7 @@ use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd_transport::grpc::REQUEST_BYTES_MAX;
 use bookd_transport::{Admission, AdmissionLimits};
-use bookd_transport::{Running, ServerLimits, Workers};
+use bookd_transport::{Observing, Running, ServerLimits, Workers};
 use bytes::Bytes;
 use http_body::Frame;
 use tokio::sync::mpsc;
@@ -187,7 +187,11 @@ pub(crate) fn serve(admission: AdmissionLimits, limits: ServerLimits) -> Running
     routes
         .add_service(health)
         .add_service(reflection.build_v1().unwrap());
-    let stack = stack::around(routes.routes(), Arc::new(Admission::new(admission)), false);
+    let stack = stack::around(
+        routes.routes(),
+        Arc::new(Admission::new(admission)),
+        Observing::default(),
+    );
     let service = move |_| (stack.clone(), std::future::ready(()));
     bookd_transport::start(listener, limits, Workers::Here, service).unwrap()
 }

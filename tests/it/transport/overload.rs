@@ -31,7 +31,7 @@ use bookd_core::command::Command;
 use bookd_core::ids::CalendarId;
 use bookd_core::time::zone::Zone;
 use bookd_transport::{Admission, AdmissionLimits, ConnectionShare};
-use bookd_transport::{ServerLimits, Workers};
+use bookd_transport::{Observing, ServerLimits, Workers};
 use http_body_util::Full;
 use prost_types::Timestamp;
 use tempfile::TempDir;
@@ -344,7 +344,11 @@ async fn given_up_count_until_they_are_decided(
         calls_max,
         ..AdmissionLimits::default()
     }));
-    let mut stack = stack::around(bookd::api::services(api), Arc::clone(&admission), false);
+    let mut stack = stack::around(
+        bookd::api::services(api),
+        Arc::clone(&admission),
+        Observing::default(),
+    );
     let share = ConnectionShare::default();
     // No other task runs until this one waits, so that the writer decides nothing.
     let mut is_let_in_and_given_up = |number: usize| {

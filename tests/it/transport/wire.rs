@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bookd::api::ERROR_DOMAIN;
 use bookd::api::stack::{self, GrpcStack};
-use bookd_transport::{Admission, AdmissionLimits, Deadline, Peer, Running, ServerLimits, Workers};
+use bookd_transport::{
+    Admission, AdmissionLimits, Deadline, Observing, Peer, Running, ServerLimits, Workers,
+};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http_body_util::{BodyExt, Full};
@@ -89,7 +91,11 @@ fn wired() -> GrpcStack<Routes> {
         ..AdmissionLimits::default()
     };
     let routes = Routes::new(HealthServer::new(Named).max_decoding_message_size(REQUEST_BYTES_MAX));
-    stack::around(routes, Arc::new(Admission::new(boundless)), false)
+    stack::around(
+        routes,
+        Arc::new(Admission::new(boundless)),
+        Observing::default(),
+    )
 }
 
 async fn served() -> (Running, Channel) {

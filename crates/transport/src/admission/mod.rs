@@ -10,6 +10,7 @@ mod permits;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bookd_metrics::Counter;
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -89,6 +90,8 @@ pub struct Admission {
     limits: AdmissionLimits,
     all: Amounts,
     retries: RetrySchedule,
+    /// Calls that were not let in, because there were too many.
+    refused: Counter,
 }
 
 impl Default for Admission {
@@ -121,6 +124,7 @@ impl Admission {
             limits,
             all: Amounts::default(),
             retries: RetrySchedule::new(Instant::now()),
+            refused: Counter::default(),
         }
     }
 
@@ -129,14 +133,36 @@ impl Admission {
         self.all.calls.held()
     }
 
+    /// Calls that are known to lack a part of their request.
+    pub fn begun_calls(&self) -> usize {
+        self.all.begun.held()
+    }
+
+    /// Bytes of requests that have begun to arrive and have not ended.
+    pub fn receiving_bytes(&self) -> usize {
+        self.all.receiving.held()
+    }
+
+    /// Bytes of answers that clients have not taken, each answer with its fixed weight.
+    pub fn untaken_bytes(&self) -> usize {
+        self.all.untaken.held()
+    }
+
+    /// Calls since the start that were not let in, because there were too many.
+    pub fn refused(&self) -> u64 {
+        self.refused.value()
+    }
+
     /// Lets a call in, or returns when to retry if there are too many calls.
     pub(crate) fn admit(
         self: &Arc<Self>,
         share: &ConnectionShare,
         method: Method,
     ) -> Result<Arc<CallPermit>, Duration> {
-        self.try_admit(share, method)
-            .ok_or_else(|| self.retry_after())
+        self.try_admit(share, method).ok_or_else(|| {
+            self.refused.increment();
+            self.retry_after()
+        })
     }
 
     fn retry_after(&self) -> Duration {
@@ -247,6 +273,7 @@ mod tests {
             admission.admit(&many, USUAL).is_err(),
             "a call counts as soon as it is let in"
         );
+        assert_eq!(admission.refused(), 1);
         calls.iter().for_each(|call| call.mark_received());
         assert!(admission.admit(&many, USUAL).is_err());
         let granted: Vec<_> = (0..CALLS_GRANTED)
