@@ -19,7 +19,7 @@ use super::serve::run_until_stopped;
 use super::words::without_nulls;
 use crate::config::LogConfig;
 use crate::descriptors;
-use crate::exposure::{self, Credentials};
+use crate::exposure::{self, Assurances, Credentials};
 use crate::service::{Parts, Service};
 use crate::signals::Signals;
 use crate::store::memory::Memory;
@@ -57,7 +57,11 @@ pub struct DemoConfig {
 
 /// Runs the demo until a signal; answers the exit code.
 pub fn run(config: &DemoConfig) -> Exit {
-    if let Err(refusal) = exposure::allow(config.listen, Credentials::default(), config.insecure) {
+    let assurances = Assurances {
+        insecure: config.insecure,
+        ..Assurances::default()
+    };
+    if let Err(refusal) = exposure::allow(config.listen, Credentials::default(), assurances) {
         complain(&refusal);
         return Exit::Usage;
     }

@@ -58,13 +58,7 @@ async fn serve(config: &ServeConfig, read_again: ReadAgain) -> Result<Exit, Stri
     };
     let tls = config.tls.files().map(Tls::load).transpose();
     let tls = tls.map_err(|error| error.to_string())?;
-    let admin = match config.admin_address() {
-        Ok(admin) => admin,
-        Err(why) => {
-            complain(&why);
-            return Ok(Exit::Usage);
-        }
-    };
+    let admin = config.admin_address()?;
     let zones = Arc::new(Zones::load(config.zones.as_deref()).map_err(|error| error.to_string())?);
     let StoreUrl::Sqlite(file) = &config.store;
     let mut store = match open_sqlite(file, &zones) {

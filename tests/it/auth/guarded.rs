@@ -365,3 +365,33 @@ async fn who_calls_too_often_is_told_when_to_come_again_and_nobody_else_is() {
     drop((desk, page, stranger));
     bookd.stop().await;
 }
+
+#[test]
+fn the_configuration_and_the_retries_that_are_shipped_are_right() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = "deploy/kubernetes/bookd.toml";
+    let checked = bookd("127.0.0.1:1", root, &["config", "check", "--config", file]);
+    assert!(checked.status.success(), "{}", said(&checked));
+
+    let shipped = std::fs::read_to_string(root.join("deploy/grpc/service-config.json")).unwrap();
+    let shipped: serde_json::Value = serde_json::from_str(&shipped).unwrap();
+    let [retried, watched] = &shipped["methodConfig"].as_array().unwrap()[..] else {
+        panic!("{shipped}");
+    };
+    let mut services: Vec<&str> = retried["name"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["service"].as_str().unwrap())
+        .collect();
+    services.sort_unstable();
+    let mut served = bookd::api::SERVICES.to_vec();
+    served.sort_unstable();
+    assert_eq!(services, served);
+    let codes = &retried["retryPolicy"]["retryableStatusCodes"];
+    assert_eq!(codes, &serde_json::json!(["UNAVAILABLE"]));
+    assert!(
+        watched["retryPolicy"].is_null(),
+        "a watch goes on where it ended"
+    );
+}

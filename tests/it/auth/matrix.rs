@@ -19,7 +19,7 @@ use bookd::proto::FILE_DESCRIPTOR_SET;
 use bookd::proto::v1 as pb;
 use bookd::store::memory::Memory;
 use bookd::zones::Zones;
-use bookd_transport::Peer;
+use bookd_transport::{CertificateName, Peer};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use prost::Message;
@@ -119,6 +119,10 @@ fn token(scope: &str) -> String {
 
 /// The grants of one caller for each scope, whose tokens are files of this folder.
 fn grants(folder: &Path) -> Grants {
+    Grants::load(&config(folder), None).unwrap()
+}
+
+fn config(folder: &Path) -> GrantConfig {
     let grant = |scope: &&str| {
         let file = folder.join(scope);
         std::fs::write(&file, token(scope)).unwrap();
@@ -129,11 +133,10 @@ fn grants(folder: &Path) -> Grants {
             ..Grant::default()
         }
     };
-    let config = GrantConfig {
+    GrantConfig {
         grants: SCOPES.iter().map(grant).collect(),
         ..GrantConfig::default()
-    };
-    Grants::load(&config, None).unwrap()
+    }
 }
 
 /// The services on an empty store in memory, behind these grants.
@@ -160,6 +163,23 @@ async fn call(
     authorization: &[&str],
     message: &[u8],
 ) -> (Code, Option<Status>, Bytes) {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let address = Ipv4Addr::from_bits(CALLS.fetch_add(1, Ordering::Relaxed));
+    let peer = Peer {
+        address: Some((address, 1).into()),
+        certificate: None,
+    };
+    call_from(peer, routes, path, authorization, message).await
+}
+
+/// The same over a connection of this peer.
+async fn call_from(
+    peer: Peer,
+    routes: &Routes,
+    path: &str,
+    authorization: &[&str],
+    message: &[u8],
+) -> (Code, Option<Status>, Bytes) {
     let mut body = vec![0];
     body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
     body.extend(message);
@@ -169,11 +189,6 @@ async fn call(
     for value in authorization {
         request = request.header("authorization", *value);
     }
-    static CALLS: AtomicU32 = AtomicU32::new(0);
-    let address = Ipv4Addr::from_bits(CALLS.fetch_add(1, Ordering::Relaxed));
-    let peer = Peer {
-        address: Some((address, 1).into()),
-    };
     let request = request
         .extension(peer)
         .body(Full::new(Bytes::from(body)))
@@ -390,4 +405,52 @@ async fn a_caller_is_told_who_it_is_and_a_stranger_only_what_the_server_can_do()
             .time
             .is_some()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_is_who_its_grant_says_and_a_token_beside_it_decides_alone() {
+    const WHO: &str = "/bookd.v1.AccessService/GetPrincipal";
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path());
+    config.grants.push(Grant {
+        certificate: Some("spiffe://acme/front/*".to_owned()),
+        scopes: vec!["read".to_owned()],
+        ..Grant::default()
+    });
+    let (_engine, routes) = guarded(Access::granted(Grants::load(&config, None).unwrap()));
+    let peer = |name: &str| Peer {
+        address: None,
+        certificate: Some(Arc::new(CertificateName::Spiffe(name.to_owned()))),
+    };
+    let desk = || peer("spiffe://acme/front/desk");
+    let (_, _, answer) = call_from(desk(), &routes, WHO, &[], &[]).await;
+    let known = pb::GetPrincipalResponse::decode(answer).unwrap();
+    let known = known.principal.unwrap();
+    assert_eq!(known.name, "spiffe://acme/front/desk");
+    assert_eq!(known.credential(), pb::CredentialKind::Certificate);
+    assert_eq!(known.scopes, [i32::from(pb::Scope::Read)]);
+
+    let list = "/bookd.v1.CalendarService/ListCalendars";
+    let code = |peer, authorization: Option<String>| {
+        let routes = &routes;
+        async move {
+            let headers: Vec<&str> = authorization.iter().map(String::as_str).collect();
+            call_from(peer, routes, list, &headers, &[]).await.0
+        }
+    };
+    assert_eq!(code(desk(), None).await, Code::Ok);
+    assert_eq!(
+        code(peer("spiffe://acme/back"), None).await,
+        Code::PermissionDenied
+    );
+    let with_less = format!("Bearer {}", token("slots"));
+    assert_eq!(code(desk(), Some(with_less)).await, Code::PermissionDenied);
+    let wrong = "Bearer nobody".to_owned();
+    assert_eq!(code(desk(), Some(wrong)).await, Code::Unauthenticated);
+
+    // Without grants the certificate names the caller, who may do everything.
+    let (_engine, open) = guarded(Access::open());
+    let (_, _, answer) = call_from(desk(), &open, WHO, &[], &[]).await;
+    let named = pb::GetPrincipalResponse::decode(answer).unwrap();
+    assert_eq!(named.principal.unwrap().name, "spiffe://acme/front/desk");
 }
