@@ -298,7 +298,7 @@ mod tests {
         for (file, said) in [
             ("grcae = 3", "no setting `grcae`; is `grace` meant?"),
             ("keep-changes = 3", "is `keep_changes` meant?"),
-            ("colour = 3", "there are listen, store"),
+            ("colour = 3", "there are listen, tls_cert"),
             ("grace = 3.5", "`grace` must be a text"),
             ("grace = \"long\"", "write whole seconds"),
             ("keep_changes = 0", "1..=36500"),

@@ -50,7 +50,7 @@ pub enum ListCommand {
     #[command(after_help = "Example:\n  bookd info")]
     Info,
     /// Say who the server takes you for, and what you may do
-    #[command(after_help = "Example:\n  bookd whoami --token-file desk.token")]
+    #[command(after_help = "Example:\n  bookd whoami")]
     Whoami,
 }
 
