@@ -178,7 +178,6 @@ impl Access {
                     RateKey::Principal(Arc::clone(&principal.name.0))
                 }
             };
-            let too_often = |retry_after| AuthError::TooOften { retry_after };
             rates.call(&counted).map_err(too_often)?;
         }
         check(&principal, wanted)?;
@@ -218,7 +217,6 @@ impl Access {
                 let verifiable = grants.issuers.verifiable(token);
                 let verifiable = verifiable.ok_or(AuthError::InvalidCredentials)?;
                 if let Some(rates) = &self.rates {
-                    let too_often = |retry_after| AuthError::TooOften { retry_after };
                     let address = RateKey::address(origin.address);
                     rates.verification(&address).map_err(too_often)?;
                 }
@@ -227,7 +225,12 @@ impl Access {
                 verified.ok_or(AuthError::InvalidCredentials)?
             }
         };
-        of(grants, &Credential::Jwt(jwt))
+        let (name, scopes) = (jwt.name.clone(), grants.of_jwt(&jwt));
+        Ok(Principal {
+            name,
+            scopes,
+            credential: Credential::Jwt(jwt),
+        })
     }
 
     /// The error of wrong credentials; that of calling too often where they come too often from one
@@ -238,7 +241,7 @@ impl Access {
         };
         match rates.failure(&RateKey::address(origin.address)) {
             Ok(()) => error,
-            Err(retry_after) => AuthError::TooOften { retry_after },
+            Err(retry_after) => too_often(retry_after),
         }
     }
 
@@ -302,6 +305,10 @@ impl Access {
             }
         }
     }
+}
+
+fn too_often(retry_after: Duration) -> AuthError {
+    AuthError::TooOften { retry_after }
 }
 
 /// The principal of a credential, as the grants are.

@@ -166,9 +166,7 @@ impl Rates {
     pub(super) fn failure(&self, address: &RateKey) -> Result<(), Duration> {
         self.failures.count(address)
     }
-}
 
-impl Rates {
     /// Counts a signature that is to be verified; an error with the time after which the address
     /// may come again.
     pub(super) fn verification(&self, address: &RateKey) -> Result<(), Duration> {

@@ -35,17 +35,23 @@ fn check(config: &ServeConfig) -> Exit {
         failed(&error);
         return Exit::Usage;
     }
-    if let Err(error) = Grants::load(&config.access, config.bootstrap_token_file.as_deref()) {
-        failed(&error.to_string());
-        return Exit::Invalid;
-    }
-    let who = match (config.access.grants.len(), &config.bootstrap_token_file) {
-        (0, None) if config.tls.client_ca.is_some() => {
-            "no grants: everybody with a certificate may do everything".to_owned()
+    let grants = match Grants::load(&config.access, config.bootstrap_token_file.as_deref()) {
+        Ok(grants) => grants,
+        Err(error) => {
+            failed(&error.to_string());
+            return Exit::Invalid;
         }
-        (0, None) => "no grants: everybody who reaches the server may do everything".to_owned(),
-        (grants, None) => format!("{grants} of [[grant]]"),
-        (grants, Some(_)) => format!("{grants} of [[grant]] and the first administrator"),
+    };
+    let count = config.access.grants.len();
+    let who = if !grants.is_empty() {
+        match config.bootstrap_token_file {
+            None => format!("{count} of [[grant]]"),
+            Some(_) => format!("{count} of [[grant]] and the first administrator"),
+        }
+    } else if config.tls.client_ca.is_some() {
+        "no grants: everybody with a certificate may do everything".to_owned()
+    } else {
+        "no grants: everybody who reaches the server may do everything".to_owned()
     };
     say(&format!("the configuration is right; {who}"));
     Exit::Done
