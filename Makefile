@@ -7,11 +7,12 @@ TRIALS ?= 1000
 SEED ?= 7
 MINUTES ?= 30
 TARGET ?= requests
+CALLS ?= 100000
 SECONDS ?= 1800
 TOOLS ?= $(or $(BOOKD_TOOLS),$(or $(TMPDIR),/tmp)/bookd-tools)
 FUZZ_VERSION := 0.13.2
 
-.PHONY: check bugs sim power kills damage soak fuzz instructions
+.PHONY: check bugs sim tenants power kills damage soak fuzz instructions
 
 check:
 	.ci/run
@@ -39,6 +40,10 @@ damage:
 # A release binary under mixed load for so long, killed again and again; what it holds must stay flat.
 soak:
 	BOOKD_SOAK_MINUTES=$(MINUTES) cargo test --release --locked --test it soak:: -- --nocapture
+
+# So many random calls of a tenant to a server with another tenant and to one without: the answers are the same.
+tenants:
+	TENANT_CALLS=$(CALLS) TENANT_SEED=$(SEED) cargo test --locked --test sim tenants:: -- --nocapture
 
 # One of fuzz/targets for so long. Needs a C++ compiler; installs cargo-fuzz beside the other tools.
 fuzz:

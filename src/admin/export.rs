@@ -22,6 +22,7 @@ use crate::store::{ListQuery, Reader, Store};
 use bookd_core::appointment::AppointmentState;
 use bookd_core::calendar::Calendar;
 use bookd_core::ids::{CalendarId, Revision};
+use bookd_core::prefixes::Prefixes;
 use bookd_core::time::Instant;
 
 /// Rows that are read at a time.
@@ -164,7 +165,9 @@ impl<'a> Exporter<'a> {
     fn calendar_ids(&mut self) -> Result<Vec<CalendarId>, AdminError> {
         let mut ids: Vec<CalendarId> = Vec::new();
         loop {
-            let (page, _) = self.reader.list_calendars("", ids.last(), PAGE_ROWS)?;
+            let (page, _) = self
+                .reader
+                .list_calendars(&Prefixes::ALL, ids.last(), PAGE_ROWS)?;
             let is_last = page.len() < PAGE_ROWS;
             ids.extend(page.into_iter().map(|row| row.id));
             if is_last {
@@ -238,6 +241,7 @@ impl<'a> Exporter<'a> {
             after: None,
             limit: PAGE_ROWS,
             scanned_max: ListQuery::SCANNED_MAX,
+            prefixes: Prefixes::ALL,
             at: None,
             now: self.now,
         }

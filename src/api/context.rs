@@ -4,6 +4,7 @@
 //! A handler is a function of the [`Api`] and a `Call`; it knows no HTTP, no metadata and no
 //! status.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use bookd_transport::{CallPermit, Deadline, Peer};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
-use crate::auth::{Access, AuthError, Principal};
+use crate::auth::{Access, AuthError, MethodScopes, Principal};
 use crate::engine::{Answer, Engine, QueuePermit, RequestId, SubmitOptions, View, Wait};
 use crate::ids::Ids;
 use crate::proto::v1 as pb;
@@ -20,7 +21,8 @@ use crate::zones::Zones;
 use bookd_core::appointment::{Appointment, Person};
 use bookd_core::calendar::Calendar;
 use bookd_core::command::Command;
-use bookd_core::ids::Caller;
+use bookd_core::ids::{CalendarId, Caller};
+use bookd_core::prefixes::Prefixes;
 use bookd_core::refusal::Refusal;
 use bookd_core::time::Instant;
 use bookd_core::time::zone::Zone;
@@ -41,6 +43,8 @@ pub(crate) struct Context {
     pub(crate) method: &'static str,
     /// Who calls: the owner of commands and request ids.
     pub(crate) principal: Principal,
+    /// The calendars on which they may call the method.
+    pub(crate) prefixes: Prefixes,
     /// The peer of the connection; none for a call from this process.
     pub(crate) sender: Option<SocketAddr>,
     /// How long the call waits, and the permit that it holds until its command is decided.
@@ -53,9 +57,89 @@ pub(crate) struct Call<M> {
     pub(crate) message: M,
 }
 
+impl Context {
+    /// Refuses a call that names calendars on which the caller may not call the method, whether
+    /// they exist or not.
+    pub(crate) fn expect_all<'a>(
+        &self,
+        named: impl IntoIterator<Item = &'a CalendarId>,
+    ) -> Result<(), AuthError> {
+        expect_all(&self.prefixes, named)
+    }
+
+    /// How the caller sees appointments.
+    pub(crate) fn viewer(&self) -> Viewer {
+        let persons = self.principal.rights.calendars_of(Scope::Read);
+        Viewer {
+            prefixes: self.prefixes.clone(),
+            persons,
+        }
+    }
+}
+
+fn expect_all<'a>(
+    prefixes: &Prefixes,
+    named: impl IntoIterator<Item = &'a CalendarId>,
+) -> Result<(), AuthError> {
+    let is_all = prefixes.is_all() || named.into_iter().all(|it| prefixes.has(it.as_str()));
+    let prefixes = || prefixes.clone();
+    is_all.then_some(()).ok_or_else(|| AuthError::OutOfReach {
+        prefixes: prefixes(),
+    })
+}
+
+/// What a caller sees of appointments.
+#[derive(Clone, Debug)]
+pub(crate) struct Viewer {
+    /// The calendars that they see; places on others are left out.
+    pub(crate) prefixes: Prefixes,
+    /// The calendars on which they see persons.
+    persons: Prefixes,
+}
+
+impl Viewer {
+    /// The appointment as they see it; none when it is on none of their calendars.
+    pub(crate) fn see<'a>(&self, appointment: &'a Appointment) -> Option<Cow<'a, Appointment>> {
+        let is_person_shown = self.persons.has_all_of(appointment);
+        if is_person_shown && self.prefixes.has_all_of(appointment) {
+            return Some(Cow::Borrowed(appointment));
+        }
+        let mut seen = self.prefixes.show(appointment)?;
+        if !is_person_shown {
+            seen.person = Person::default();
+        }
+        Some(Cow::Owned(seen))
+    }
+
+    /// Takes out of an answer what they do not see.
+    fn reduce(&self, answer: &mut Answer) {
+        if self.prefixes.is_all() && self.persons.is_all() {
+            return;
+        }
+        answer.outcome.appointments.retain_mut(|it| {
+            let seen = match self.see(it) {
+                None => return false,
+                Some(Cow::Borrowed(_)) => return true,
+                Some(Cow::Owned(seen)) => seen,
+            };
+            *it = Arc::new(seen);
+            true
+        });
+        let outside = std::mem::take(&mut answer.outside);
+        answer.outside = outside
+            .iter()
+            .filter_map(|it| self.see(it).map(Cow::into_owned))
+            .collect();
+    }
+}
+
 impl<M> Call<M> {
     /// Takes the context of a call by this principal from the extensions of its request.
-    pub(crate) fn enter(method: &'static str, principal: Principal, request: Request<M>) -> Self {
+    pub(crate) fn enter(
+        (method, wanted): (&'static str, MethodScopes),
+        principal: Principal,
+        request: Request<M>,
+    ) -> Self {
         let extensions = request.extensions();
         let deadline = extensions.get::<Deadline>().map(|deadline| deadline.0);
         let permit = extensions
@@ -64,6 +148,7 @@ impl<M> Call<M> {
         let sender = extensions.get::<Peer>().and_then(|peer| peer.address);
         let context = Context {
             method,
+            prefixes: principal.rights.calendars_for(wanted),
             principal,
             sender,
             wait: Wait { deadline, permit },
@@ -121,6 +206,7 @@ impl Api {
                 Context {
                     method,
                     principal,
+                    mut prefixes,
                     sender,
                     wait: Wait { deadline, permit },
                 },
@@ -131,15 +217,29 @@ impl Api {
         let command = parse(&message, &mut fields);
         let is_for_staff = fields.is_for_staff();
         let command = fields.finish(is_named.and(command))?;
-        let shows_persons = principal.has(Scope::Read) || brings_person(&command);
-        if is_for_staff && !principal.has(Scope::Staff) {
-            return Err(AuthError::StaffOnly.into());
+        if is_for_staff {
+            if !principal.has(Scope::Staff) {
+                return Err(AuthError::StaffOnly.into());
+            }
+            prefixes = prefixes.and(&principal.rights.calendars_of(Scope::Staff));
         }
+        if !prefixes.is_all() {
+            expect_all(&prefixes, &command.needs().calendars)?;
+        }
+        let viewer = Viewer {
+            persons: if brings_person(&command) {
+                prefixes.clone()
+            } else {
+                principal.rights.calendars_of(Scope::Read)
+            },
+            prefixes: prefixes.clone(),
+        };
         let caller = principal.name;
         let is_dry_run = message.validate_only();
         let request = identify(method, message, &caller);
         let terms = SubmitOptions {
             caller,
+            prefixes,
             sender,
             method,
             request,
@@ -149,9 +249,7 @@ impl Api {
             deletion_lock: None,
         };
         let mut answer = self.engine.submit(command, terms).await?;
-        if !shows_persons {
-            hide_persons(&mut answer);
-        }
+        viewer.reduce(&mut answer);
         Ok(answer)
     }
 
@@ -164,6 +262,7 @@ impl Api {
         let mut fields = Fields::default();
         let id = fields.calendar_id("calendar_id", name);
         let id = fields.finish(id)?;
+        context.expect_all([&id])?;
         let view = self
             .engine
             .view(std::slice::from_ref(&id), &context.wait)
@@ -203,7 +302,18 @@ impl Api {
         computed.unwrap_or_else(|_| render::availability(&calendar))
     }
 
-    /// The message of an appointment as it is at `now`.
+    /// The message of an appointment as this viewer sees it at `now`; none when they do not.
+    pub(crate) fn seen(
+        &self,
+        viewer: &Viewer,
+        it: &Appointment,
+        now: Instant,
+    ) -> Option<pb::Appointment> {
+        viewer.see(it).map(|it| self.appointment(&it, now))
+    }
+
+    /// The message of an appointment of an answer to a mutation, which has no more than the caller
+    /// may see, as it is at `now`.
     pub(crate) fn appointment(&self, it: &Appointment, now: Instant) -> pb::Appointment {
         render::appointment(it, now, self.engine.code_key())
     }
@@ -235,17 +345,6 @@ fn brings_person(command: &Command) -> bool {
         command,
         Command::Book(_) | Command::Hold { .. } | Command::BatchBook(_) | Command::BookSeries(_)
     )
-}
-
-/// Takes the personal data of all appointments out of an answer: for a caller who may change
-/// appointments and not read them.
-fn hide_persons(answer: &mut Answer) {
-    for appointment in &mut answer.outcome.appointments {
-        Arc::make_mut(appointment).person = Person::default();
-    }
-    for appointment in &mut answer.outside {
-        appointment.person = Person::default();
-    }
 }
 
 /// An estimate of how long some work takes, in microseconds.

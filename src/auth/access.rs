@@ -11,9 +11,11 @@ use super::credentials::{Presented, TokenHash};
 use super::grants::Grants;
 use super::jwt::VerifiedJwt;
 use super::rates::{RateKey, Rates};
-use super::scopes::{MethodScopes, Scopes};
+use super::rights::Rights;
+use super::scopes::MethodScopes;
 use crate::proto::v1::{CredentialKind, Scope};
 use bookd_core::ids::Caller;
+use bookd_core::prefixes::Prefixes;
 
 /// Why a call is not let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +31,11 @@ pub enum AuthError {
     },
     /// The caller may not ignore rules, which is for staff.
     StaffOnly,
+    /// The caller may not do this on a calendar that the call names, or on any that it would show.
+    OutOfReach {
+        /// The calendars on which it may.
+        prefixes: Prefixes,
+    },
     /// The caller calls too often, or sends wrong credentials too often.
     TooOften {
         /// When it may come again.
@@ -50,8 +57,8 @@ pub struct CallOrigin<'a> {
 pub struct Principal {
     /// The name; empty without credentials.
     pub name: Caller,
-    /// What they may do.
-    pub scopes: Scopes,
+    /// What they may do, and on which calendars.
+    pub rights: Rights,
     credential: Credential,
 }
 
@@ -87,7 +94,7 @@ impl Principal {
 
     /// Whether they have this scope.
     pub fn has(&self, scope: Scope) -> bool {
-        self.scopes.has(scope)
+        self.rights.scopes().has(scope)
     }
 }
 
@@ -225,10 +232,10 @@ impl Access {
                 verified.ok_or(AuthError::InvalidCredentials)?
             }
         };
-        let (name, scopes) = (jwt.name.clone(), grants.of_jwt(&jwt));
+        let (name, rights) = (jwt.name.clone(), grants.of_jwt(&jwt));
         Ok(Principal {
             name,
-            scopes,
+            rights,
             credential: Credential::Jwt(jwt),
         })
     }
@@ -256,7 +263,7 @@ impl Access {
         };
         Principal {
             name,
-            scopes: Scopes::all(),
+            rights: Rights::all(),
             credential,
         }
     }
@@ -264,13 +271,13 @@ impl Access {
     /// A caller without credentials, on a server that has some: they may call what is open to all.
     fn somebody(&self, origin: CallOrigin<'_>) -> Principal {
         Principal {
-            scopes: Scopes::default(),
+            rights: Rights::default(),
             ..self.everybody(origin)
         }
     }
 
     /// The output of `work`, unless the principal loses the right to a method that wants these
-    /// scopes before it is there: then the error.
+    /// scopes before it is there, on any calendar on which it had the right: then the error.
     pub async fn unless_revoked<T>(
         &self,
         principal: &Principal,
@@ -287,7 +294,13 @@ impl Access {
             let now = of(&grants, &principal.credential);
             // Another name is another caller, even with the same credential.
             match now {
-                Ok(now) if now.name == principal.name => check(&now, wanted)?,
+                Ok(now) if now.name == principal.name => {
+                    check(&now, wanted)?;
+                    let prefixes = now.rights.calendars_for(wanted);
+                    if !prefixes.include(&principal.rights.calendars_for(wanted)) {
+                        return Err(AuthError::OutOfReach { prefixes });
+                    }
+                }
                 Ok(_) => return Err(AuthError::InvalidCredentials),
                 Err(error) => return Err(error),
             }
@@ -313,18 +326,21 @@ fn too_often(retry_after: Duration) -> AuthError {
 
 /// The principal of a credential, as the grants are.
 fn of(grants: &Grants, credential: &Credential) -> Result<Principal, AuthError> {
-    let (name, scopes) = match credential {
-        Credential::None => (Caller::default(), Scopes::default()),
+    let (name, rights) = match credential {
+        Credential::None => (Caller::default(), Rights::default()),
         Credential::Token(hash) => {
             let granted = grants.of_token(hash).ok_or(AuthError::InvalidCredentials)?;
-            (granted.name.clone().unwrap_or_default(), granted.scopes)
+            (
+                granted.name.clone().unwrap_or_default(),
+                granted.rights.clone(),
+            )
         }
         Credential::Certificate(own) => {
             let granted = grants.of_certificate(own);
             let name = granted.and_then(|it| it.name.clone());
             (
                 name.unwrap_or_else(|| Caller(Arc::clone(own))),
-                granted.map_or(Scopes::default(), |it| it.scopes),
+                granted.map_or_else(Rights::default, |it| it.rights.clone()),
             )
         }
         Credential::Jwt(jwt) => {
@@ -336,13 +352,13 @@ fn of(grants: &Grants, credential: &Credential) -> Result<Principal, AuthError> 
     };
     Ok(Principal {
         name,
-        scopes,
+        rights,
         credential: credential.clone(),
     })
 }
 
 fn check(principal: &Principal, wanted: MethodScopes) -> Result<(), AuthError> {
-    if wanted.is_met_by(principal.scopes) {
+    if wanted.is_met_by(principal.rights.scopes()) {
         return Ok(());
     }
     match principal.credential {

@@ -3,6 +3,7 @@
 //! What no grant names has no rights.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,8 +12,10 @@ use serde::Deserialize;
 use super::credentials::{TOKEN_CHARACTERS_MAX, TOKEN_CHARACTERS_MIN, TokenHash};
 use super::file::read_file;
 use super::jwt::{Issuer, Issuers, VerifiedJwt};
+use super::rights::Rights;
 use super::scopes::Scopes;
 use bookd_core::ids::Caller;
+use bookd_core::prefixes::Prefixes;
 
 /// The longest name of a principal, in characters.
 const NAME_CHARACTERS_MAX: usize = 200;
@@ -44,6 +47,10 @@ pub struct Grant {
     pub value: Option<String>,
     /// The scopes: slots, read, book, staff, manage, admin.
     pub scopes: Vec<String>,
+    /// The calendars: those whose ids begin so. It ends in `/`; empty or left out = all calendars. A
+    /// credential may have a grant for each of several prefixes.
+    #[serde(default)]
+    pub prefix: String,
 }
 
 /// Why the grants cannot be used.
@@ -60,7 +67,39 @@ pub struct GrantError {
 pub(super) struct Granted {
     /// The principal's name; none = the name in the certificate.
     pub(super) name: Option<Caller>,
-    pub(super) scopes: Scopes,
+    pub(super) rights: Rights,
+}
+
+/// The problem of two grants that ought to be one.
+const SAME_CREDENTIAL: &str =
+    "another grant has the same credential and the same prefix: give it all scopes";
+
+fn has_same_prefix(one: &Rights, other: &Rights) -> bool {
+    one.grants()
+        .any(|(_, prefixes)| other.grants().any(|(_, it)| it == prefixes))
+}
+
+impl Granted {
+    /// Adds a further grant of the same credential.
+    fn add(&mut self, further: Self) -> Result<(), String> {
+        if self.name != further.name {
+            return Err("another grant gives the same credential another name".to_owned());
+        }
+        if has_same_prefix(&self.rights, &further.rights) {
+            return Err(SAME_CREDENTIAL.to_owned());
+        }
+        self.rights = [self.rights.clone(), further.rights].into_iter().collect();
+        Ok(())
+    }
+}
+
+/// Puts a grant beside those of the same credential.
+fn put<K>(entry: Entry<'_, K, Granted>, granted: Granted) -> Result<(), String> {
+    match entry {
+        Entry::Vacant(free) => drop(free.insert(granted)),
+        Entry::Occupied(mut known) => known.get_mut().add(granted)?,
+    }
+    Ok(())
 }
 
 /// All grants, by credential.
@@ -68,8 +107,8 @@ pub(super) struct Granted {
 pub struct Grants {
     tokens: HashMap<TokenHash, Granted>,
     certificates: HashMap<String, Granted>,
-    /// Those of certificates whose names begin so; the longest beginning first.
-    beginnings: Vec<(String, Granted)>,
+    /// Those of certificates whose names begin so.
+    beginnings: HashMap<String, Granted>,
     pub(super) issuers: Issuers,
     claims: Vec<GrantedClaim>,
 }
@@ -80,7 +119,7 @@ struct GrantedClaim {
     issuer: String,
     claim: String,
     value: String,
-    scopes: Scopes,
+    rights: Rights,
 }
 
 /// What the configuration file says of who may call.
@@ -118,7 +157,7 @@ impl Grants {
         if let Some(file) = bootstrap_token {
             let granted = Granted {
                 name: Some(Caller(BOOTSTRAP.into())),
-                scopes: Scopes::all(),
+                rights: Rights::all(),
             };
             let error = |problem| GrantError {
                 grant: "--bootstrap-token-file".to_owned(),
@@ -129,8 +168,6 @@ impl Grants {
                 return Err(error("a grant has the same token".to_owned()));
             }
         }
-        all.beginnings
-            .sort_by_key(|(beginning, _)| std::cmp::Reverse(beginning.len()));
         Ok(all)
     }
 
@@ -154,15 +191,16 @@ impl Grants {
         {
             return Err(format!("the name `{name}` is that of another principal"));
         }
+        let prefixes = Prefixes::parse(&grant.prefix).map_err(|it| format!("`prefix` {it}"))?;
         let granted = Granted {
             name: grant.name.as_deref().map(principal_name).transpose()?,
-            scopes: scopes.collect::<Result<_, _>>()?,
+            rights: Rights::of(scopes.collect::<Result<_, _>>()?, prefixes),
         };
         if grant.issuer.is_none() && (grant.claim.is_some() || grant.value.is_some()) {
             return Err("`claim` and `value` want an `issuer`".to_owned());
         }
-        let is_known = match (&grant.certificate, &grant.token_file, &grant.issuer) {
-            (Some(certificate), None, None) => self.add_certificate(certificate, granted)?,
+        match (&grant.certificate, &grant.token_file, &grant.issuer) {
+            (Some(certificate), None, None) => self.add_certificate(certificate, granted),
             (None, Some(file), None) => {
                 if granted.name.is_none() {
                     return Err(
@@ -170,39 +208,27 @@ impl Grants {
                     );
                 }
                 let hash = TokenHash::of(&read_token(file)?);
-                self.tokens.insert(hash, granted).is_some()
+                put(self.tokens.entry(hash), granted)
             }
-            (None, None, Some(issuer)) => self.add_claim(issuer, grant, granted)?,
-            _ => {
-                return Err(
-                    "it needs one of `certificate`, `token_file` and `issuer`, and only one"
-                        .to_owned(),
-                );
-            }
-        };
-        if is_known {
-            return Err("another grant has the same credential: give it all scopes".to_owned());
+            (None, None, Some(issuer)) => self.add_claim(issuer, grant, granted),
+            _ => Err(
+                "it needs one of `certificate`, `token_file` and `issuer`, and only one".to_owned(),
+            ),
         }
-        Ok(())
     }
 
-    /// Adds the grant of a certificate; answers whether there was one already.
-    fn add_certificate(&mut self, name: &str, granted: Granted) -> Result<bool, String> {
+    fn add_certificate(&mut self, name: &str, granted: Granted) -> Result<(), String> {
         match name.find(ANY) {
             None if name.is_empty() => Err("`certificate` is empty".to_owned()),
-            None => Ok(self.certificates.insert(name.to_owned(), granted).is_some()),
+            None => put(self.certificates.entry(name.to_owned()), granted),
             Some(at) if at + ANY.len_utf8() == name.len() => {
-                let beginning = name[..at].to_owned();
-                let is_known = self.beginnings.iter().any(|(it, _)| *it == beginning);
-                self.beginnings.push((beginning, granted));
-                Ok(is_known)
+                put(self.beginnings.entry(name[..at].to_owned()), granted)
             }
             Some(_) => Err(format!("`{ANY}` may only be at the end of `certificate`")),
         }
     }
 
-    /// Adds the grant of a claim; answers whether there was one already.
-    fn add_claim(&mut self, issuer: &str, grant: &Grant, granted: Granted) -> Result<bool, String> {
+    fn add_claim(&mut self, issuer: &str, grant: &Grant, granted: Granted) -> Result<(), String> {
         if granted.name.is_some() {
             return Err("tokens of an issuer have their own names: leave `name` out".to_owned());
         }
@@ -216,21 +242,24 @@ impl Grants {
             issuer: issuer.to_owned(),
             claim: grant.claim.clone().unwrap_or_else(|| SUBJECT.to_owned()),
             value,
-            scopes: granted.scopes,
+            rights: granted.rights,
         };
         let is_same = |it: &GrantedClaim| {
             (&it.issuer, &it.claim, &it.value) == (&added.issuer, &added.claim, &added.value)
+                && has_same_prefix(&it.rights, &added.rights)
         };
-        let is_known = self.claims.iter().any(is_same);
+        if self.claims.iter().any(is_same) {
+            return Err(SAME_CREDENTIAL.to_owned());
+        }
         self.claims.push(added);
-        Ok(is_known)
+        Ok(())
     }
 
-    /// The scopes of a verified token: those of every grant whose claim it has.
-    pub(super) fn of_jwt(&self, jwt: &VerifiedJwt) -> Scopes {
+    /// The rights of a verified token: those of every grant whose claim it has.
+    pub(super) fn of_jwt(&self, jwt: &VerifiedJwt) -> Rights {
         let suits = |it: &&GrantedClaim| it.issuer == jwt.issuer && jwt.has(&it.claim, &it.value);
         let granted = self.claims.iter().filter(suits);
-        granted.map(|it| it.scopes).collect()
+        granted.map(|it| it.rights.clone()).collect()
     }
 
     /// Whether a grant asks for this claim.
@@ -248,8 +277,10 @@ impl Grants {
     /// beginning of it.
     pub(super) fn of_certificate(&self, name: &str) -> Option<&Granted> {
         self.certificates.get(name).or_else(|| {
-            let found = self.beginnings.iter().find(|(it, _)| name.starts_with(it));
-            found.map(|(_, granted)| granted)
+            let beginning = self.beginnings.iter();
+            let beginning = beginning.filter(|(it, _)| name.starts_with(it.as_str()));
+            let longest = beginning.max_by_key(|(it, _)| it.len());
+            longest.map(|(_, granted)| granted)
         })
     }
 }
@@ -336,13 +367,27 @@ mod tests {
         .unwrap();
         let has = |name: &str, scope| {
             let granted = grants.of_certificate(name);
-            granted.is_some_and(|it| it.scopes == Scopes::of(scope))
+            granted.is_some_and(|it| it.rights.scopes() == Scopes::of(scope))
         };
         assert!(has("spiffe://acme/front/desk", Scope::Staff));
         assert!(has("spiffe://acme/front/desks", Scope::Read));
         assert!(has("spiffe://acme/back", Scope::Slots));
         assert!(grants.of_certificate("spiffe://acme").is_none());
         assert!(!grants.is_empty() && grants.has_certificates());
+    }
+
+    #[test]
+    fn a_credential_may_have_a_grant_for_each_of_several_prefixes() {
+        let on = |prefix: &str, name: &str| Grant {
+            prefix: prefix.to_owned(),
+            name: Some(name.to_owned()),
+            ..certificate("CN=ada", &["read"])
+        };
+        let grants = load(&[on("acme/", "ada"), on("beta/", "ada")]).unwrap();
+        let rights = &grants.of_certificate("CN=ada").unwrap().rights;
+        assert_eq!(rights.calendars_of(Scope::Read).to_string(), "acme/, beta/");
+        assert!(problem(&[on("acme/", "ada"), on("acme/", "ada")]).contains("same prefix"));
+        assert!(problem(&[on("acme/", "ada"), on("beta/", "bob")]).contains("another name"));
     }
 
     #[test]
@@ -362,8 +407,8 @@ mod tests {
         assert!(problem(&[token(folder.path())]).contains("no regular file"));
         let bootstrap = Grants::load(&GrantConfig::default(), Some(&file)).unwrap();
         assert_eq!(
-            bootstrap.of_token(&TokenHash::of(TOKEN)).unwrap().scopes,
-            Scopes::all()
+            bootstrap.of_token(&TokenHash::of(TOKEN)).unwrap().rights,
+            Rights::all()
         );
         assert!(!bootstrap.has_certificates() && !bootstrap.is_empty());
 
@@ -399,6 +444,13 @@ mod tests {
                     ..certificate("a", &["read"])
                 },
                 "1 to 200",
+            ),
+            (
+                Grant {
+                    prefix: "acme".to_owned(),
+                    ..certificate("a", &["read"])
+                },
+                "`prefix` must be empty",
             ),
             (unnamed, "needs a `name`"),
             (both, "and only one"),

@@ -10,6 +10,7 @@ mod file;
 mod grants;
 mod jwt;
 mod rates;
+mod rights;
 mod scopes;
 
 pub use access::{Access, AuthError, CallOrigin, Principal};
@@ -17,4 +18,5 @@ pub use credentials::{TOKEN_CHARACTERS_MAX, TOKEN_CHARACTERS_MIN, TokenHash};
 pub use grants::{Grant, GrantConfig, GrantError, Grants};
 pub use jwt::Issuer;
 pub use rates::{Rate, Rates};
+pub use rights::Rights;
 pub use scopes::{MethodScopes, Scopes};

@@ -11,8 +11,9 @@ use bookd_core::appointment::series::SeriesReport;
 use bookd_core::calendar::Calendar;
 use bookd_core::change::{Change, Event};
 use bookd_core::command::Command;
-use bookd_core::decide::{Decision, Outcome, decide};
+use bookd_core::decide::{Decision, Outcome, decide_within};
 use bookd_core::ids::{AppointmentKey, CalendarId, Revision};
+use bookd_core::prefixes::Prefixes;
 use bookd_core::refusal::Refusal;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
@@ -122,10 +123,10 @@ impl Batch {
                 if earlier.fingerprint != request.fingerprint {
                     return Err(Refusal::RequestIdReused.into());
                 }
-                return Ok(replayed(state, command, earlier));
+                return Ok(replayed(state, command, &options.prefixes, earlier));
             }
         }
-        let decision = decide(state, command, self.now)?;
+        let decision = decide_within(&options.prefixes, state, command, self.now)?;
         if options.is_dry_run {
             return Ok(dry_run(state, decision, self.now));
         }
@@ -211,9 +212,17 @@ fn reaches_back(calendar: &Calendar, now: Instant) -> bool {
 }
 
 /// The answer to a repeated request: the ids and the revision of the first answer, with the
-/// resources as they are now.
-fn replayed(state: &State, command: &Command, earlier: &RequestRecord) -> Draft {
-    let find = |id: &_| state.appointments.get(id);
+/// resources as they are now. Appointments that the caller may no longer see are left out.
+fn replayed(
+    state: &State,
+    command: &Command,
+    prefixes: &Prefixes,
+    earlier: &RequestRecord,
+) -> Draft {
+    let find = |id: &_| {
+        let found = state.appointments.get(id);
+        found.filter(|it| prefixes.has_all_of(it))
+    };
     let is_series = matches!(command, Command::BookSeries(_));
     let series = is_series
         .then(|| SeriesReport::of_booked(&earlier.appointments, find))

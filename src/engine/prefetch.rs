@@ -10,6 +10,7 @@ use bookd_core::appointment::{Appointment, EmailKey};
 use bookd_core::command::Needs;
 use bookd_core::decide::REDACTED_MAX;
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId};
+use bookd_core::prefixes::Prefixes;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
 
@@ -29,10 +30,12 @@ pub(super) trait PrefetchSource {
         &mut self,
         keys: &[AppointmentKey],
     ) -> Result<Vec<Appointment>, StoreError>;
-    /// The keys of at most `limit` appointments with this address, the earliest first.
+    /// The keys of at most `limit` appointments with this address on these calendars alone, the
+    /// earliest first.
     fn keys_of_email(
         &mut self,
         email: &EmailKey,
+        prefixes: &Prefixes,
         limit: usize,
     ) -> Result<Vec<AppointmentKey>, StoreError>;
     /// The appointments of a series, by start and id.
@@ -59,8 +62,10 @@ pub(super) fn prefetch(
         .flat_map(|it| it.appointments.iter().copied())
         .chain(further)
         .collect();
-    for email in needs.iter().filter_map(|it| it.email.as_ref()) {
-        keys.extend(source.keys_of_email(email, REDACTED_MAX)?);
+    for it in needs {
+        if let Some(email) = &it.email {
+            keys.extend(source.keys_of_email(email, &it.prefixes, REDACTED_MAX)?);
+        }
     }
     let ids: Vec<AppointmentId> = ids.into_iter().collect();
     if !ids.is_empty() {

@@ -12,8 +12,9 @@ use crate::store::{Last, Moment, Reader, StoreError};
 use bookd_core::appointment::{Appointment, EmailKey};
 use bookd_core::calendar::Calendar;
 use bookd_core::command::Command;
-use bookd_core::decide::{decide, expire};
+use bookd_core::decide::{decide_within, expire};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, SeriesId};
+use bookd_core::prefixes::Prefixes;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
 
@@ -75,9 +76,10 @@ impl PrefetchSource for SnapshotSource<'_> {
     fn keys_of_email(
         &mut self,
         email: &EmailKey,
+        prefixes: &Prefixes,
         limit: usize,
     ) -> Result<Vec<AppointmentKey>, StoreError> {
-        self.moment.keys_of_email(email, limit)
+        self.moment.keys_of_email(email, prefixes, limit)
     }
 
     fn series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {
@@ -149,9 +151,10 @@ fn answer_at(
         snapshots,
         state,
     };
-    prefetch(&mut source, &[command.needs()], [], now)?;
+    let needs = command.needs_within(&options.prefixes);
+    prefetch(&mut source, &[needs], [], now)?;
     source.expire(now)?;
-    let decision = match decide(&source.state, command, now) {
+    let decision = match decide_within(&options.prefixes, &source.state, command, now) {
         Err(refusal) => return Ok(Some(Err(refusal.into()))),
         Ok(decision) if options.is_dry_run => decision,
         Ok(_) => return Ok(None),

@@ -19,6 +19,7 @@ use crate::log::{WatchSettings, WholeChange};
 use crate::store::{CalendarFilter, ChangePage, ChangePart};
 use bookd_core::ids::{CalendarId, Revision};
 use bookd_core::log::LogPosition;
+use bookd_core::prefixes::Prefixes;
 
 /// The number of watches that read the store at a time; the other connections are for other calls.
 pub(super) const CATCHING_UP_MAX: usize = READERS_MAX / 2;
@@ -230,7 +231,11 @@ impl Watch {
         let of_tail = if from.is_within_change() {
             None
         } else {
-            subscriptions.page(self.position, newest, &subscriber.filter)
+            subscriptions.page(
+                self.position,
+                newest,
+                (&subscriber.filter, &subscriber.seen),
+            )
         };
         if let Some(page) = of_tail {
             self.queue
@@ -323,18 +328,19 @@ impl CalendarWatch {
 }
 
 impl Engine {
-    /// Watches from the revision `start` on: 0 = changes after now, 1 = from the beginning. The
-    /// revision after the newest one waits; a later one is refused.
+    /// Watches from the revision `start` on, for somebody who may see the calendars `seen`: 0 =
+    /// changes after now, 1 = from the beginning. The revision after the newest one waits; a later
+    /// one is refused.
     pub async fn watch(
         &self,
-        filter: CalendarFilter,
+        (filter, seen): (CalendarFilter, Prefixes),
         start: Revision,
         deadline: Option<Monotonic>,
     ) -> Result<Watch, Failure> {
         // Registered before anything is read, so that no later change is missed.
         let subscription = self
             .subscriptions
-            .register(filter, false, self.bell.clone())?;
+            .register((filter, seen), false, self.bell.clone())?;
         let newest = self.revision();
         let position = if start == Revision(0) {
             newest
@@ -412,7 +418,7 @@ impl Engine {
     pub fn touches(&self, calendars: Vec<CalendarId>) -> Result<CalendarWatch, Failure> {
         Ok(CalendarWatch {
             subscription: self.subscriptions.register(
-                CalendarFilter::Among(calendars),
+                (CalendarFilter::Among(calendars), Prefixes::ALL),
                 true,
                 self.bell.clone(),
             )?,

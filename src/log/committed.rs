@@ -15,6 +15,7 @@ use bookd_core::appointment::{Appointment, Place};
 use bookd_core::change::{Change, Event};
 use bookd_core::ids::Revision;
 use bookd_core::log::{LogEntry, LogEvent, LogPosition, Touched, What};
+use bookd_core::prefixes::Prefixes;
 
 /// The size of an event in bytes without its texts, places and calendars, by estimate.
 const EVENT_BYTES: usize = 1_024;
@@ -134,6 +135,11 @@ impl Committed {
             .map(|touched| touched.calendar.as_str())
     }
 
+    /// Whether it touches these calendars alone.
+    pub(super) fn is_within(&self, prefixes: &Prefixes) -> bool {
+        prefixes.is_all() || self.calendars().all(|calendar| prefixes.has(calendar))
+    }
+
     /// The change as a watcher receives it: the events that pass, with appointments as of the
     /// change but for the personal data, which is as in `latest`.
     pub(crate) fn to_part(&self, filter: &CalendarFilter, latest: &Appointments) -> ChangePart {
@@ -250,7 +256,11 @@ mod tests {
     fn taken(tail: &Tail, after: u64) -> WholeChange {
         let newest = tail.end().unwrap();
         let page = tail
-            .page(Revision(after), newest, &CalendarFilter::All)
+            .page(
+                Revision(after),
+                newest,
+                (&CalendarFilter::All, &Prefixes::ALL),
+            )
             .unwrap();
         let Some(TailChange::Whole(whole)) = page.changes.into_iter().next() else {
             unreachable!("everything passes")

@@ -13,10 +13,13 @@ use tokio::sync::Notify;
 use crate::bell::{Bell, Lists};
 use crate::store::CalendarFilter;
 use bookd_core::ids::{CalendarId, Revision};
+use bookd_core::prefixes::Prefixes;
 
 /// A registered watcher.
 pub(crate) struct Subscriber {
     pub(crate) filter: CalendarFilter,
+    /// The calendars that the watcher may see. A change that touches others too is not shown whole.
+    pub(crate) seen: Prefixes,
     /// Also woken when the clock is moved by hand.
     pub(super) is_timed: bool,
     /// The first change that passes the filter since the watcher looked last; 0 = none.
@@ -32,9 +35,14 @@ pub(crate) struct Subscriber {
 }
 
 impl Subscriber {
-    pub(super) fn new(filter: CalendarFilter, is_timed: bool, bell: Option<Bell>) -> Self {
+    pub(super) fn new(
+        (filter, seen): (CalendarFilter, Prefixes),
+        is_timed: bool,
+        bell: Option<Bell>,
+    ) -> Self {
         Self {
             filter,
+            seen,
             is_timed,
             pending: AtomicU64::new(0),
             woken: Notify::new(),
@@ -119,7 +127,7 @@ impl Registry {
                         .insert(number, Arc::clone(&subscriber));
                 }
             }
-            CalendarFilter::All | CalendarFilter::Prefix(_) => {
+            CalendarFilter::All | CalendarFilter::Prefixes(_) => {
                 drop(self.unnamed.insert(number, Arc::clone(&subscriber)))
             }
         }
@@ -144,11 +152,13 @@ impl Registry {
         }
         for subscriber in self.unnamed.values() {
             let first = match &subscriber.filter {
-                CalendarFilter::Prefix(prefix) => {
-                    let from = firsts.range(prefix.as_str()..);
-                    from.take_while(|(calendar, _)| calendar.starts_with(prefix.as_str()))
-                        .map(|(_, first)| *first)
-                        .min()
+                CalendarFilter::Prefixes(prefixes) => {
+                    let of = |prefix| {
+                        let from = firsts.range(prefix..);
+                        from.take_while(move |(calendar, _)| calendar.starts_with(prefix))
+                    };
+                    let touched = prefixes.iter().flat_map(of);
+                    touched.map(|(_, first)| *first).min()
                 }
                 _ => named.first().map(|(first, _)| *first),
             };

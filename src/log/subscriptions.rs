@@ -22,6 +22,7 @@ use crate::layout::Layout;
 use crate::store::{CalendarFilter, ChangePart};
 use bookd_core::change::Change;
 use bookd_core::ids::Revision;
+use bookd_core::prefixes::Prefixes;
 
 /// The largest number of changes that wait to be moved into the tail. Beyond it the oldest batches
 /// are dropped, and watchers read them from the store.
@@ -227,9 +228,9 @@ impl Subscriptions {
         &self,
         after: Revision,
         newest: Revision,
-        filter: &CalendarFilter,
+        (filter, seen): (&CalendarFilter, &Prefixes),
     ) -> Option<TailPage> {
-        self.tail().page(after, newest, filter)
+        self.tail().page(after, newest, (filter, seen))
     }
 
     /// Brings the personal data of a part that was read at `read_at` up to date. Returns false when
@@ -311,11 +312,11 @@ impl Subscriptions {
             .saturating_add(1)
     }
 
-    /// Registers a watcher. Refused when the limit is reached and no watcher is stalled, or when
+    /// Registers a watcher of the changes that pass a filter, who may see these calendars. Refused when the limit is reached and no watcher is stalled, or when
     /// the server is stopping.
     pub(crate) fn register(
         self: &Arc<Self>,
-        filter: CalendarFilter,
+        wanted: (CalendarFilter, Prefixes),
         is_timed: bool,
         bell: Option<Bell>,
     ) -> Result<Subscription, SubscriptionRefused> {
@@ -329,7 +330,7 @@ impl Subscriptions {
         if registry.by_number.len() >= self.settings.watches_max {
             return Err(SubscriptionRefused::TooMany(self.settings.watches_max));
         }
-        let subscriber = Arc::new(Subscriber::new(filter, is_timed, bell));
+        let subscriber = Arc::new(Subscriber::new(wanted, is_timed, bell));
         let number = registry.insert(Arc::clone(&subscriber));
         self.count.store(registry.by_number.len(), Ordering::SeqCst);
         Ok(Subscription {
@@ -446,17 +447,18 @@ mod tests {
     async fn only_who_is_touched_is_woken_and_told_the_first_change_that_is_for_him() {
         let (subscriptions, publisher, waker) =
             Subscriptions::start(Revision(0), WatchSettings::default(), Layout::Inline);
-        let watch = |filter| subscriptions.register(filter, false, None).unwrap();
+        let register = |filter| subscriptions.register((filter, Prefixes::ALL), false, None);
+        let watch = |filter| register(filter).unwrap();
         let of =
             |names: &[&str]| CalendarFilter::Among(names.iter().map(|name| id(name)).collect());
         let (ada, several) = (watch(of(&["ada"])), watch(of(&["nobody", "b/2", "ada"])));
         let (all, prefix) = (
             watch(CalendarFilter::All),
-            watch(CalendarFilter::Prefix("b/".to_owned())),
+            watch(CalendarFilter::beginning_with("b/")),
         );
         let (other, nobody) = (
             watch(of(&["b"])),
-            watch(CalendarFilter::Prefix("b/22".to_owned())),
+            watch(CalendarFilter::beginning_with("b/22")),
         );
         publisher.publish(changes(1, ["zoe", "b/2", "b/1", "ada", "ada"]), Revision(5));
         all.subscriber.woken().await;
@@ -466,21 +468,16 @@ mod tests {
         assert_eq!(subscriptions.seen(), Revision(5));
         drop(publisher);
         waker.join().await;
-        assert_eq!(
-            subscriptions
-                .register(CalendarFilter::All, false, None)
-                .err(),
-            Some(SubscriptionRefused::Closed)
-        );
+        let refused = register(CalendarFilter::All).err();
+        assert_eq!(refused, Some(SubscriptionRefused::Closed));
     }
 
     #[tokio::test]
     async fn what_was_not_taken_in_time_is_left_to_the_store_and_nobody_is_forgotten() {
         let (subscriptions, publisher, waker) =
             Subscriptions::start(Revision(0), WatchSettings::default(), Layout::Inline);
-        let watcher = subscriptions
-            .register(CalendarFilter::Among(vec![id("ada")]), false, None)
-            .unwrap();
+        let of_ada = (CalendarFilter::Among(vec![id("ada")]), Prefixes::ALL);
+        let watcher = subscriptions.register(of_ada, false, None).unwrap();
         // Nothing is moved into the tail meanwhile, so that the first batch is dropped.
         publisher.publish(changes(1, std::iter::repeat_n("ada", 1)), Revision(1));
         publisher.publish(
@@ -490,7 +487,8 @@ mod tests {
         watcher.subscriber.woken().await;
         assert_eq!(watcher.subscriber.take_pending(), Some(Revision(1)));
         let page = |after| {
-            subscriptions.page(Revision(after), Revision(8_193), &watcher.subscriber.filter)
+            let wanted = (&watcher.subscriber.filter, &Prefixes::ALL);
+            subscriptions.page(Revision(after), Revision(8_193), wanted)
         };
         assert!(page(0).is_none() && page(1).is_some());
         drop(publisher);

@@ -16,6 +16,7 @@ use bookd_core::appointment::Appointment;
 use bookd_core::change::{Change, Event};
 use bookd_core::ids::{AppointmentId, Revision};
 use bookd_core::log::LogPosition;
+use bookd_core::prefixes::Prefixes;
 
 /// The largest number of changes in the tail: some seconds of a busy server.
 pub(crate) const TAIL_CHANGES_MAX: usize = 8_192;
@@ -161,7 +162,7 @@ impl Tail {
         &self,
         after: Revision,
         newest: Revision,
-        filter: &CalendarFilter,
+        (filter, seen): (&CalendarFilter, &Prefixes),
     ) -> Option<TailPage> {
         if self.end()? < newest {
             return None;
@@ -179,7 +180,8 @@ impl Tail {
             let passing = all.iter().filter(|event| filter.passes(event)).count();
             if passing > 0 {
                 events += all.len();
-                page.changes.push(if passing == all.len() {
+                let is_whole = passing == all.len() && committed.is_within(seen);
+                page.changes.push(if is_whole {
                     TailChange::Whole(committed.take_whole(latest))
                 } else {
                     TailChange::InPart(Arc::clone(committed), latest())
@@ -275,7 +277,7 @@ mod tests {
         newest: u64,
         filter: &CalendarFilter,
     ) -> Option<(Vec<u64>, u64)> {
-        let page = tail.page(Revision(after), Revision(newest), filter)?;
+        let page = tail.page(Revision(after), Revision(newest), (filter, &Prefixes::ALL))?;
         Some((
             page.changes
                 .iter()
@@ -333,7 +335,7 @@ mod tests {
         let even = CalendarFilter::Among(vec![CalendarId::parse("even").unwrap()]);
         assert_eq!(page(&tail, 6, 9, &even), Some((vec![8], 9)));
         assert_eq!(
-            page(&tail, 6, 9, &CalendarFilter::Prefix("x".to_owned())),
+            page(&tail, 6, 9, &CalendarFilter::beginning_with("x")),
             Some((vec![], 9))
         );
         tail.absorb(&[change(11, "odd")]);

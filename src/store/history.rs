@@ -4,6 +4,7 @@
 use super::log_reader::PageBudget;
 use bookd_core::ids::{AppointmentId, CalendarId, Revision};
 use bookd_core::log::{LogEntry, LogEvent, LogPosition};
+use bookd_core::prefixes::Prefixes;
 
 /// The largest number of events on a page, of all its changes together; a change with more of them
 /// continues on the next page.
@@ -27,6 +28,8 @@ pub struct HistoryQuery {
     pub from: Option<LogPosition>,
     /// The largest number of changes on the page.
     pub changes_max: usize,
+    /// Only events that touch at least one of these calendars.
+    pub prefixes: Prefixes,
 }
 
 /// A page of a history.
@@ -41,17 +44,25 @@ pub struct HistoryPage {
 /// Collects the changes of a page.
 pub(super) struct HistoryBuilder {
     changes_max: usize,
+    prefixes: Prefixes,
     budget: PageBudget,
     entries: Vec<LogEntry>,
 }
 
 impl HistoryBuilder {
-    pub(super) const fn new(changes_max: usize) -> Self {
+    pub(super) fn new(query: &HistoryQuery) -> Self {
         Self {
-            changes_max,
+            changes_max: query.changes_max,
+            prefixes: query.prefixes.clone(),
             budget: PageBudget::new(HISTORY_EVENTS_MAX),
             entries: Vec::new(),
         }
+    }
+
+    /// Whether an event may be on the page at all.
+    pub(super) fn shows(&self, event: &LogEvent) -> bool {
+        let mut calendars = event.calendars.iter();
+        calendars.any(|it| self.prefixes.has(it.calendar.as_str()))
     }
 
     /// Whether an event of the change with this revision fits. If not, it is the first event of the

@@ -2,6 +2,7 @@
 
 use bookd_core::appointment::{Appointment, AppointmentState, EmailKey, Image};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId};
+use bookd_core::prefixes::Prefixes;
 use bookd_core::time::{Instant, Minutes};
 
 /// The filters of a list of appointments, and its page.
@@ -29,13 +30,17 @@ pub struct ListQuery {
     pub after: Option<(Instant, AppointmentId)>,
     /// The largest number of appointments on the page.
     pub limit: usize,
-    /// The number of appointments, matching or not, that the store looks at before it ends the
-    /// page: at least 1, usually `SCANNED_MAX`. The store in memory looks at all of them.
+    /// The number of appointments on `prefixes`, matching or not, that the store looks at before it
+    /// ends the page: at least 1, usually `SCANNED_MAX`. Others do not count, so that no page tells
+    /// of them by its length. The store in memory looks at all of them.
     pub scanned_max: usize,
     /// The revision that the list shows; none = the current one.
     pub at: Option<Revision>,
     /// The time by which HELD and PENDING past their expiry count as EXPIRED.
     pub now: Instant,
+    /// Appointments of which at least one calendar is among these, or all of them in a list by
+    /// `email`.
+    pub prefixes: Prefixes,
 }
 
 /// The fields of an appointment by which it can be ruled out before all of it is read.
@@ -84,6 +89,15 @@ impl ListQuery {
                 .is_none_or(|id| it.type_id == id.as_str())
     }
 
+    /// Whether the caller may find this appointment by such a list. Whose appointment it is, is told
+    /// only to those who see all of its calendars.
+    pub(super) fn shows(&self, it: &Appointment) -> bool {
+        match self.email {
+            Some(_) => self.prefixes.has_all_of(it),
+            None => self.prefixes.has_some_of(it),
+        }
+    }
+
     /// Whether this appointment belongs on this page or a later one.
     pub(super) fn matches(&self, it: &Appointment) -> bool {
         let order = (it.start, it.id);
@@ -95,6 +109,7 @@ impl ListQuery {
             }
         };
         self.may_match(&Outline::of(it))
+            && self.shows(it)
             && self.after.is_none_or(is_after)
             && self
                 .calendar

@@ -7,6 +7,7 @@
 use bookd_core::appointment::Appointment;
 use bookd_core::ids::{CalendarId, Revision};
 use bookd_core::log::{LogEntry, LogEvent, LogPosition, Mark, Replaced};
+use bookd_core::prefixes::Prefixes;
 use bookd_core::time::Instant;
 
 use super::{HistoryPage, HistoryQuery, StoreError};
@@ -60,18 +61,23 @@ pub struct Oldest {
 pub enum CalendarFilter {
     /// Every event.
     All,
-    /// Events that touch a calendar whose id has this prefix.
-    Prefix(String),
+    /// Events that touch one of the calendars with these prefixes.
+    Prefixes(Prefixes),
     /// Events that touch one of these calendars, whether it exists or not.
     Among(Vec<CalendarId>),
 }
 
 impl CalendarFilter {
+    /// Events that touch a calendar whose id begins with this text.
+    pub fn beginning_with(text: &str) -> Self {
+        Self::Prefixes(Prefixes::beginning_with(text))
+    }
+
     /// Whether events that touch this calendar pass.
     pub fn wants(&self, calendar: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Prefix(prefix) => calendar.starts_with(prefix.as_str()),
+            Self::Prefixes(prefixes) => prefixes.has(calendar),
             Self::Among(calendars) => calendars.iter().any(|id| id.as_str() == calendar),
         }
     }

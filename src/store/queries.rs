@@ -5,6 +5,7 @@ use bookd_core::appointment::{Appointment, EmailKey};
 use bookd_core::calendar::appointment_type::Stamps;
 use bookd_core::calendar::{Calendar, Profile};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
+use bookd_core::prefixes::Prefixes;
 use bookd_core::time::Instant;
 
 use super::{ListPage, ListQuery, StoreError};
@@ -34,10 +35,10 @@ pub trait Queries {
     fn has_calendar(&mut self, id: &CalendarId) -> Result<bool, StoreError>;
     /// Whether a calendar with this id exists or existed: its appointments are listed under the id.
     fn ever_had(&mut self, id: &CalendarId) -> Result<bool, StoreError>;
-    /// At most `limit` calendars by id, and the revision.
+    /// At most `limit` of these calendars by id, and the revision.
     fn list_calendars(
         &mut self,
-        prefix: &str,
+        prefixes: &Prefixes,
         after: Option<&CalendarId>,
         limit: usize,
     ) -> Result<(Vec<CalendarRow>, Revision), StoreError>;
@@ -82,10 +83,12 @@ pub trait Moment {
         &mut self,
         keys: &[AppointmentKey],
     ) -> Result<Vec<Appointment>, StoreError>;
-    /// The keys of at most `limit` appointments with this address, the earliest first.
+    /// The keys of at most `limit` appointments with this address on these calendars alone, the
+    /// earliest first.
     fn keys_of_email(
         &mut self,
         email: &EmailKey,
+        prefixes: &Prefixes,
         limit: usize,
     ) -> Result<Vec<AppointmentKey>, StoreError>;
     /// The appointments of a series, by start and id.

@@ -33,6 +33,7 @@ mod memory;
 mod model;
 mod outside;
 mod pair;
+mod prefixes;
 mod random;
 mod reference;
 mod rule_texts;

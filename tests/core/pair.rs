@@ -345,7 +345,8 @@ pub(crate) fn kind(refusal: &Refusal) -> Refused {
         Refusal::Slot(_) => Refused::Race,
         Refusal::InBatch { refusal, .. } | Refusal::OfSeries { refusal, .. } => kind(refusal),
         Refusal::FieldInvalid(_) => Refused::Invalid,
-        Refusal::RequestIdReused
+        Refusal::OutOfReach(_)
+        | Refusal::RequestIdReused
         | Refusal::SeriesNotFound(_)
         | Refusal::CalendarExists(_)
         | Refusal::EtagMismatch { .. }

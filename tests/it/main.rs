@@ -12,6 +12,8 @@
 mod accidents;
 #[path = "process/admin_port.rs"]
 mod admin_port;
+#[path = "auth/foreign.rs"]
+mod auth_foreign;
 #[path = "auth/guarded.rs"]
 mod auth_guarded;
 #[path = "auth/jwt.rs"]
@@ -20,6 +22,8 @@ mod auth_jwt;
 mod auth_matrix;
 #[path = "auth/persons.rs"]
 mod auth_persons;
+#[path = "auth/tenants.rs"]
+mod auth_tenants;
 #[path = "../../crates/transport/src/tls/authority.rs"]
 mod authority;
 #[path = "process/backup.rs"]

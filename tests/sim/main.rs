@@ -27,6 +27,7 @@ mod read_back;
 mod run;
 mod seeds;
 mod server;
+mod tenants;
 mod upgrade;
 mod verify;
 mod world;

@@ -9,6 +9,7 @@ use bookd_core::appointment::Appointment;
 use bookd_core::calendar::Calendar;
 use bookd_core::ids::{AppointmentKey, Revision};
 use bookd_core::log::LogEntry;
+use bookd_core::prefixes::Prefixes;
 use bookd_core::time::Instant;
 
 use crate::life::{CODE_KEY, lookup};
@@ -52,7 +53,7 @@ fn content(disk: &Disk) -> Content {
         .appointments_after(AppointmentKey::default(), 10_000)
         .unwrap();
     let ids: Vec<_> = reader
-        .list_calendars("", None, 1_000)
+        .list_calendars(&Prefixes::ALL, None, 1_000)
         .unwrap()
         .0
         .into_iter()

@@ -11,6 +11,7 @@ pub mod deletion;
 pub mod field_violation;
 pub mod ids;
 pub mod log;
+pub mod prefixes;
 pub mod refusal;
 pub mod slots;
 pub mod state;

@@ -24,6 +24,8 @@ pub enum Refusal {
     AppointmentTypeNotFound(CalendarId, TypeId),
     /// There is no appointment of this id.
     AppointmentNotFound(AppointmentId),
+    /// The appointment is also on calendars that the caller may not change.
+    OutOfReach(AppointmentId),
     /// There is no appointment of a series of this id.
     SeriesNotFound(SeriesId),
     /// A calendar of this id exists already.

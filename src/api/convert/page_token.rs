@@ -1,4 +1,4 @@
-//! Page tokens: opaque to clients, and bound to the arguments of the first page.
+//! Page tokens: opaque to clients, and bound to the caller and the arguments of the first page.
 //!
 //! A token is no secret: a forged one must be as harmless as any other argument.
 
@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::api::convert::parse::Fields;
 use crate::proto::v1 as pb;
+use bookd_core::ids::Caller;
 
 /// The longest token that is decoded, in characters.
 const TOKEN_CHARACTERS_MAX: usize = 1_024;
@@ -14,7 +15,7 @@ const TOKEN_CHARACTERS_MAX: usize = 1_024;
 /// The position at which a list continues.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct PageToken {
-    /// The fingerprint of the request without its page fields.
+    /// The fingerprint of the caller and of the request without its page fields.
     #[prost(fixed64, tag = "1")]
     pub(crate) fingerprint: u64,
     /// The start of the last item, in seconds, in lists by time.
@@ -105,9 +106,9 @@ pub(crate) struct Page {
 
 impl Page {
     /// The `next_page_token` of the answer; empty when there is no next page.
-    pub(crate) fn next(request: &impl Paged, token: Option<PageToken>) -> String {
+    pub(crate) fn next(request: &impl Paged, caller: &Caller, token: Option<PageToken>) -> String {
         let bound = |token| PageToken {
-            fingerprint: fingerprint(&request.arguments()),
+            fingerprint: fingerprint(&request.arguments(), caller),
             ..token
         };
         token.map(|token| bound(token).write()).unwrap_or_default()
@@ -116,12 +117,12 @@ impl Page {
 
 impl Fields {
     /// The page that a request asks for.
-    pub(crate) fn page(&mut self, request: &impl Paged) -> Option<Page> {
+    pub(crate) fn page(&mut self, request: &impl Paged, caller: &Caller) -> Option<Page> {
         let limit = self.page_size(request.page_size());
         let token = match request.page_token() {
             "" => Some(None),
             // The arguments are hashed only for pages after the first.
-            text => PageToken::read(text, fingerprint(&request.arguments()))
+            text => PageToken::read(text, fingerprint(&request.arguments(), caller))
                 .map(Some)
                 .or_else(|| self.wrong_token()),
         };
@@ -132,7 +133,10 @@ impl Fields {
     }
 
     pub(crate) fn wrong_token<T>(&mut self) -> Option<T> {
-        self.wrong("page_token", "is not of this list with these arguments")
+        self.wrong(
+            "page_token",
+            "is not of this list with these arguments and this caller",
+        )
     }
 }
 
@@ -150,8 +154,14 @@ pub(crate) fn hash(parts: &[&[u8]]) -> [u8; 16] {
     short
 }
 
-/// The fingerprint of a request without its page fields, to which tokens are bound.
-fn fingerprint(request: &impl Message) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = hash(&[&request.encode_to_vec()]);
+/// The fingerprint to which tokens are bound: of the caller, and of a request without its page
+/// fields.
+fn fingerprint(request: &impl Message, caller: &Caller) -> u64 {
+    let request = request.encode_to_vec();
+    let [a, b, c, d, e, f, g, h, ..] = match caller.0.as_bytes() {
+        // As before there were callers.
+        [] => hash(&[&request]),
+        name => hash(&[&request, name]),
+    };
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }

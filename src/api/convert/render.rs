@@ -19,6 +19,7 @@ use bookd_core::change::AppointmentEvent;
 use bookd_core::decide::Candidate;
 use bookd_core::ids::{CalendarId, Etag, Revision};
 use bookd_core::log::{CalendarEvent, LogEntry, LogEvent, What};
+use bookd_core::prefixes::Prefixes;
 use bookd_core::slots::violation::{Violation, ViolationCode};
 use bookd_core::time::interval::Interval;
 use bookd_core::time::zone::Zone;
@@ -292,22 +293,23 @@ pub(crate) fn read_state(number: i32) -> Option<AppointmentState> {
         .find(|it| i32::from(state(*it)) == number)
 }
 
-/// A change, without the appointments that only watchers see.
-pub(crate) fn change(entry: &LogEntry) -> pb::Change {
+/// A change as somebody sees it who sees these calendars, without the appointments that only
+/// watchers see.
+pub(crate) fn change(entry: &LogEntry, seen: &Prefixes) -> pb::Change {
     pb::Change {
         revision: revision(entry.revision),
         commit_time: Some(timestamp(entry.time)),
         command: entry.cause.name().to_owned(),
         caller: entry.caller.0.to_string(),
-        events: entry.events.iter().map(event).collect(),
+        events: entry.events.iter().map(|it| event(it, seen)).collect(),
     }
 }
 
-fn event(entry: &LogEvent) -> pb::ChangeEvent {
-    let calendar_ids = entry
-        .calendars
-        .iter()
-        .map(|calendar| calendar.calendar.as_str().to_owned())
+fn event(entry: &LogEvent, seen: &Prefixes) -> pb::ChangeEvent {
+    let calendar_ids = entry.calendars.iter().map(|it| it.calendar.as_str());
+    let calendar_ids = calendar_ids
+        .filter(|id| seen.has(id))
+        .map(str::to_owned)
         .collect();
     let event = pb::ChangeEvent {
         calendar_ids,
@@ -325,22 +327,29 @@ fn event(entry: &LogEvent) -> pb::ChangeEvent {
         What::Appointment(change) => pb::ChangeEvent {
             kind: appointment_event(change.kind).into(),
             appointment_id: change.id.to_string(),
-            before: change.before.as_ref().map(image),
-            after: Some(image(&change.after)),
+            before: change.before.as_ref().and_then(|it| image(it, seen)),
+            after: image(&change.after, seen),
             ignored_rules: ignored_rules(change.after.ignored_rules),
             ..event
         },
     }
 }
 
-fn image(image: &Image) -> pb::AppointmentImage {
-    pb::AppointmentImage {
-        calendar_ids: image.calendars().map(|id| id.as_str().to_owned()).collect(),
+/// An image with the calendars of it that are seen; none when no calendar of it is.
+fn image(image: &Image, seen: &Prefixes) -> Option<pb::AppointmentImage> {
+    let calendars = image.calendars().map(|id| id.as_str());
+    let calendar_ids: Vec<String> = calendars
+        .filter(|id| seen.has(id))
+        .map(str::to_owned)
+        .collect();
+    let is_seen = !calendar_ids.is_empty();
+    is_seen.then(|| pb::AppointmentImage {
+        calendar_ids,
         appointment_type_id: image.type_id.as_str().to_owned(),
         start_time: Some(timestamp(image.start)),
         end_time: Some(timestamp(image.end())),
         state: state(image.state).into(),
-    }
+    })
 }
 
 fn calendar_event(event: &CalendarEvent) -> (pb::ChangeKind, &str) {

@@ -1,8 +1,21 @@
 //! AccessService: who the caller is.
 
+use crate::auth::Rights;
 use crate::proto::v1 as pb;
 
 use crate::api::context::{Answered, Api, Call};
+
+/// The grants, one for each prefix.
+fn grants(rights: &Rights) -> Vec<pb::Grant> {
+    let mut grants = Vec::new();
+    for (scopes, prefixes) in rights.grants() {
+        grants.extend(prefixes.iter().map(|prefix| pb::Grant {
+            scopes: scopes.iter().map(i32::from).collect(),
+            prefix: prefix.to_owned(),
+        }));
+    }
+    grants
+}
 
 pub(crate) async fn get_principal(
     _api: &Api,
@@ -11,8 +24,9 @@ pub(crate) async fn get_principal(
     let principal = call.context.principal;
     let principal = pb::Principal {
         name: principal.name.0.to_string(),
-        scopes: principal.scopes.iter().map(i32::from).collect(),
+        scopes: principal.rights.scopes().iter().map(i32::from).collect(),
         credential: principal.kind().into(),
+        grants: grants(&principal.rights),
     };
     Ok(pb::GetPrincipalResponse {
         principal: Some(principal),

@@ -10,6 +10,7 @@ use crate::proto::v1 as pb;
 use bookd_core::calendar::BUSY_PERIODS_MAX;
 use bookd_core::calendar::availability::{CALENDAR_RULES_MAX, OVERRIDES_MAX};
 use bookd_core::command::Command;
+use bookd_core::ids::Caller;
 use bookd_core::time::interval::Interval;
 use bookd_core::time::{Instant, LocalDate};
 
@@ -121,9 +122,10 @@ fn busy_range(bounds: &pb::Period, fields: &mut Fields) -> Option<Interval> {
 /// first page.
 fn busy_after(
     request: &pb::ListBusyRequest,
+    caller: &Caller,
     fields: &mut Fields,
 ) -> Option<(usize, Option<(Instant, String)>)> {
-    let Page { limit, token } = fields.page(request)?;
+    let Page { limit, token } = fields.page(request, caller)?;
     let Some(token) = token else {
         return Some((limit, None));
     };
@@ -234,7 +236,7 @@ pub(crate) async fn list_busy(
         RANGE_DAYS_MAX,
     );
     let source = fields.optional_calendar_id("source", &message.source);
-    let page = busy_after(&message, &mut fields);
+    let page = busy_after(&message, &context.principal.name, &mut fields);
     let _ = fields.calendar_id("calendar_id", &message.calendar_id);
     let ((range, source), (limit, after)) = fields.finish(range.zip(source).zip(page))?;
     let (view, calendar) = api.calendar(&message.calendar_id, &context).await?;
@@ -268,7 +270,7 @@ pub(crate) async fn list_busy(
     };
     Ok(pb::ListBusyResponse {
         periods: found.iter().map(period).collect(),
-        next_page_token: Page::next(&message, next),
+        next_page_token: Page::next(&message, &context.principal.name, next),
         revision: render::revision(view.revision),
     })
 }

@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 
+use crate::auth::AuthError;
 use crate::proto::v1 as pb;
 use bookd_core::calendar::appointment_type::AppointmentType;
 use bookd_core::calendar::availability::Availability;
 use bookd_core::calendar::{Calendar, Profile};
 use bookd_core::command::{Command, ProfilePatch};
-use bookd_core::ids::{CalendarId, ID_CHARACTERS_MAX};
+use bookd_core::ids::{CalendarId, Caller, ID_CHARACTERS_MAX};
+use bookd_core::prefixes::Prefixes;
 use bookd_core::refusal::Refusal;
 
 use crate::api::context::{Answered, Api, Call};
@@ -213,10 +215,15 @@ pub(crate) async fn list_calendars(
     let Call { context, message } = call;
     let mut fields = Fields::default();
     let prefix = fields.text("id_prefix", &message.id_prefix, ID_CHARACTERS_MAX);
-    let page = page_after(&message, &mut fields);
+    let page = page_after(&message, &context.principal.name, &mut fields);
     let (prefix, (limit, after)) = fields.finish(prefix.zip(page))?;
+    let prefixes = Prefixes::beginning_with(&prefix).and(&context.prefixes);
+    if prefixes.is_nothing() {
+        let prefixes = context.prefixes;
+        return Err(AuthError::OutOfReach { prefixes }.into());
+    }
     let read = api.engine.query(context.wait.deadline, move |store| {
-        store.list_calendars(&prefix, after.as_ref(), limit + 1)
+        store.list_calendars(&prefixes, after.as_ref(), limit + 1)
     });
     let (mut rows, revision) = read.await?;
     let has_more = rows.len() > limit;
@@ -230,7 +237,7 @@ pub(crate) async fn list_calendars(
             .iter()
             .map(|row| render::profile(&row.id, &row.profile, row.stamps))
             .collect(),
-        next_page_token: Page::next(&message, next),
+        next_page_token: Page::next(&message, &context.principal.name, next),
         revision: render::revision(revision),
     })
 }
@@ -299,7 +306,7 @@ pub(crate) async fn list_appointment_types(
 ) -> Answered<pb::ListAppointmentTypesResponse> {
     let Call { context, message } = call;
     let mut fields = Fields::default();
-    let page = page_after(&message, &mut fields);
+    let page = page_after(&message, &context.principal.name, &mut fields);
     let _ = fields.calendar_id("calendar_id", &message.calendar_id);
     let (limit, after) = fields.finish(page)?;
     let (view, calendar) = api.calendar(&message.calendar_id, &context).await?;
@@ -325,14 +332,18 @@ pub(crate) async fn list_appointment_types(
             .into_iter()
             .map(|it| render::appointment_type(it))
             .collect(),
-        next_page_token: Page::next(&message, next),
+        next_page_token: Page::next(&message, &context.principal.name, next),
         revision: render::revision(view.revision),
     })
 }
 
 /// The most items of the page, and the id after which it begins; none for the first page.
-fn page_after(request: &impl Paged, fields: &mut Fields) -> Option<(usize, Option<CalendarId>)> {
-    let Page { limit, token } = fields.page(request)?;
+fn page_after(
+    request: &impl Paged,
+    caller: &Caller,
+    fields: &mut Fields,
+) -> Option<(usize, Option<CalendarId>)> {
+    let Page { limit, token } = fields.page(request, caller)?;
     let Some(token) = token else {
         return Some((limit, None));
     };

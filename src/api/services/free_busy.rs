@@ -4,6 +4,7 @@
 
 use bookd_core::appointment::{AppointmentState, Place};
 use bookd_core::calendar::Calendar;
+use bookd_core::prefixes::Prefixes;
 use bookd_core::refusal::Refusal;
 use bookd_core::slots::free_busy;
 use bookd_core::time::DAY;
@@ -43,6 +44,7 @@ pub(crate) async fn query_free_busy(
         RANGE_DAYS_MAX,
     );
     let ((calendars, _), range) = fields.finish(calendars.zip(range))?;
+    context.expect_all(&calendars)?;
     let view = api.engine.view(&calendars, &context.wait).await?;
     let mut pasts = Vec::with_capacity(calendars.len());
     for calendar in &view.calendars {
@@ -124,6 +126,7 @@ async fn past(
         after: None,
         limit: PERIODS_MAX,
         scanned_max: ListQuery::SCANNED_MAX,
+        prefixes: Prefixes::ALL,
         at: Some(view.revision),
         now: view.now,
     };

@@ -6,8 +6,9 @@ use crate::proto::v1 as pb;
 use crate::store::{HistoryQuery, HistorySubject, ListQuery};
 use bookd_core::appointment::AppointmentState;
 use bookd_core::appointment::confirmation_code;
-use bookd_core::ids::{AppointmentId, AppointmentKey, Revision, SeriesId};
+use bookd_core::ids::{AppointmentId, AppointmentKey, Caller, Revision, SeriesId};
 use bookd_core::log::LogPosition;
+use bookd_core::prefixes::Prefixes;
 use bookd_core::refusal::Refusal;
 use bookd_core::time::Instant;
 use uuid::Uuid;
@@ -50,6 +51,7 @@ fn states(
 fn query(
     api: &Api,
     message: &pb::ListAppointmentsRequest,
+    caller: &Caller,
     fields: &mut Fields,
 ) -> Option<ListQuery> {
     let calendar = fields.optional_calendar_id("calendar_id", &message.calendar_id);
@@ -68,7 +70,7 @@ fn query(
         "start_time desc" => Some(true),
         _ => fields.wrong("order_by", "must be `start_time` or `start_time desc`"),
     };
-    let page = fields.page(message);
+    let page = fields.page(message, caller);
     require_subject(message, fields);
     let Page { limit, token } = page?;
     // All pages show the moment of the first one; otherwise appointments that ended in between
@@ -95,6 +97,7 @@ fn query(
         scanned_max: ListQuery::SCANNED_MAX,
         at: token.map(|token| Revision(token.revision)),
         now,
+        prefixes: Prefixes::nothing(),
     })
 }
 
@@ -144,10 +147,12 @@ pub(crate) async fn get_appointment(
         })
         .await;
     let (found, revision) = read?;
-    let found = found.first().ok_or(Refusal::AppointmentNotFound(id))?;
-    let appointment = Some(api.appointment(found, api.engine.now()));
+    let viewer = call.context.viewer();
+    let seen = found
+        .first()
+        .and_then(|it| api.seen(&viewer, it, api.engine.now()));
     Ok(pb::GetAppointmentResponse {
-        appointment,
+        appointment: Some(seen.ok_or(Refusal::AppointmentNotFound(id))?),
         revision: render::revision(revision),
     })
 }
@@ -158,9 +163,14 @@ pub(crate) async fn list_appointments(
 ) -> Answered<pb::ListAppointmentsResponse> {
     let Call { context, message } = call;
     let mut fields = Fields::default();
-    let query = query(api, &message, &mut fields);
-    let query = fields.finish(query)?;
+    let query = query(api, &message, &context.principal.name, &mut fields);
+    let query = ListQuery {
+        prefixes: context.prefixes.clone(),
+        ..fields.finish(query)?
+    };
+    context.expect_all(&query.calendar)?;
     let now = query.now;
+    let viewer = context.viewer();
     let calendar = query.calendar.clone();
     let read = api
         .engine
@@ -182,9 +192,9 @@ pub(crate) async fn list_appointments(
         appointments: page
             .appointments
             .iter()
-            .map(|it| api.appointment(it, now))
+            .filter_map(|it| api.seen(&viewer, it, now))
             .collect(),
-        next_page_token: Page::next(&message, next),
+        next_page_token: Page::next(&message, &context.principal.name, next),
         revision: render::revision(page.revision),
     })
 }
@@ -195,7 +205,7 @@ pub(crate) async fn list_changes(
 ) -> Answered<pb::ListChangesResponse> {
     let Call { context, message } = call;
     let mut fields = Fields::default();
-    let page = fields.page(&message);
+    let page = fields.page(&message, &context.principal.name);
     let subject = match (
         message.appointment_id.as_str(),
         message.calendar_id.as_str(),
@@ -214,11 +224,28 @@ pub(crate) async fn list_changes(
         revision: Revision(it.revision),
         event: it.event,
     });
+    if let HistorySubject::Calendar(id) = &subject {
+        context.expect_all([id])?;
+    }
+    let viewer = context.viewer();
     let query = HistoryQuery {
         changes_max: limit,
         from,
         subject,
+        prefixes: context.prefixes,
     };
+    // The history of an appointment is for those who see it now.
+    if let HistorySubject::Appointment(id) = query.subject
+        && !query.prefixes.is_all()
+    {
+        let read = api.engine.query(context.wait.deadline, move |store| {
+            store.appointments(&[id])
+        });
+        let (found, _) = read.await?;
+        if !found.iter().any(|it| query.prefixes.has_some_of(it)) {
+            return Err(Refusal::AppointmentNotFound(id).into());
+        }
+    }
     let asked = query.clone();
     let read = api
         .engine
@@ -232,8 +259,12 @@ pub(crate) async fn list_changes(
         ..PageToken::default()
     });
     Ok(pb::ListChangesResponse {
-        changes: page.entries.iter().map(render::change).collect(),
-        next_page_token: Page::next(&message, next),
+        changes: page
+            .entries
+            .iter()
+            .map(|it| render::change(it, &viewer.prefixes))
+            .collect(),
+        next_page_token: Page::next(&message, &context.principal.name, next),
         revision: render::revision(api.engine.revision()),
     })
 }

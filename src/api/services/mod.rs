@@ -108,9 +108,13 @@ where
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
         let Admitted {
-            name, principal, ..
+            name,
+            principal,
+            wanted,
+            ..
         } = &self.admitted;
-        (self.handle)(Call::enter(name, principal.clone(), request)).map(leave)
+        let call = Call::enter((name, *wanted), principal.clone(), request);
+        (self.handle)(call).map(leave)
     }
 }
 
@@ -133,7 +137,8 @@ where
             wanted,
             access,
         } = &self.admitted;
-        let opening = (self.handle)(Call::enter(name, principal.clone(), request));
+        let call = Call::enter((name, *wanted), principal.clone(), request);
+        let opening = (self.handle)(call);
         let reader = StreamReader {
             access: access.clone(),
             principal: principal.clone(),

@@ -84,7 +84,7 @@ pub(crate) async fn get_server_info(
     call: Call<pb::GetServerInfoRequest>,
 ) -> Answered<pb::GetServerInfoResponse> {
     // Everybody may ask what the server can do; how much happens on it is for callers with rights.
-    let is_known = call.context.principal.scopes != Scopes::default();
+    let is_known = call.context.principal.rights.scopes() != Scopes::default();
     Ok(pb::GetServerInfoResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         time_zone_release: api.zones.release().to_owned(),

@@ -16,11 +16,11 @@ use bookd_core::time::interval::Interval;
 use bookd_core::time::zone::Zone;
 use bookd_core::time::{DAY, Instant, LocalDate, Minutes};
 
-use crate::api::context::{Answered, Api, Weight};
+use crate::api::context::{Answered, Api, Context, Weight};
 use crate::api::convert::parse::Fields;
 use crate::api::convert::parse_time::RANGE_DAYS_MAX;
 use crate::api::convert::render;
-use crate::engine::{View, Wait};
+use crate::engine::View;
 use crate::proto::v1 as pb;
 
 /// A request for slots, read.
@@ -194,7 +194,7 @@ impl Question {
         (read_in, ranges)
     }
 
-    pub(crate) async fn ask(&self, api: &Api, wait: &Wait) -> Answered<Asked> {
+    pub(crate) async fn ask(&self, api: &Api, context: &Context) -> Answered<Asked> {
         let Self {
             assignment,
             duration,
@@ -208,7 +208,7 @@ impl Question {
             &self.type_id,
             duration,
             ignored,
-            wait,
+            context,
         )
         .await
     }
@@ -223,8 +223,10 @@ impl Asked {
         type_id: &TypeId,
         duration: Option<Minutes>,
         ignored: Option<AppointmentId>,
-        wait: &Wait,
+        context: &Context,
     ) -> Answered<Self> {
+        context.expect_all(calendars)?;
+        let wait = &context.wait;
         let view = api.engine.view(calendars, wait).await?;
         let moved = match ignored {
             None => None,
@@ -232,7 +234,8 @@ impl Asked {
                 let read = api
                     .engine
                     .query(wait.deadline, move |store| store.appointments(&[id]));
-                read.await?.0.pop()
+                let found = read.await?.0.pop();
+                found.filter(|it| context.prefixes.has_some_of(it))
             }
         };
         let find = |calendar: &Arc<Calendar>| {

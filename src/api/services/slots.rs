@@ -41,10 +41,10 @@ pub(crate) async fn list_slots(
     let Call { context, message } = call;
     let mut fields = Fields::default();
     let question = Question::read(api, &message, &mut fields);
-    let page = fields.page(&message);
+    let page = fields.page(&message, &context.principal.name);
     let (question, Page { limit, token }) = fields.finish(question.zip(page))?;
     let from = token.map(|it| Instant::from_seconds(it.start));
-    let asked = question.ask(api, &context.wait).await?;
+    let asked = question.ask(api, &context).await?;
     let (read_in, ranges) = question.ranges(api, &asked);
     let (revision, now) = (asked.view.revision, asked.view.now);
     let weight = asked.weight(&ranges);
@@ -66,7 +66,7 @@ pub(crate) async fn list_slots(
     });
     let others = pb::ListSlotsResponse {
         slots: Vec::new(),
-        next_page_token: Page::next(&message, next),
+        next_page_token: Page::next(&message, &context.principal.name, next),
         revision: render::revision(revision),
         read_time: Some(render::timestamp(now)),
         time_zone: read_in.name().to_owned(),
@@ -90,13 +90,7 @@ pub(crate) async fn explain_slot(
         ignored,
     } = fields.finish(question)?;
     let asked = Asked::about(
-        api,
-        &calendars,
-        assignment,
-        &type_id,
-        duration,
-        ignored,
-        &context.wait,
+        api, &calendars, assignment, &type_id, duration, ignored, &context,
     )
     .await?;
     let zone = asked
@@ -108,7 +102,10 @@ pub(crate) async fn explain_slot(
     let explained = Explained {
         start,
         shown,
-        names_appointments: context.principal.has(Scope::Read),
+        names_appointments: {
+            let read = context.principal.rights.calendars_of(Scope::Read);
+            calendars.iter().all(|it| read.has(it.as_str()))
+        },
     };
     explain(api, asked, explained, context.wait.deadline).await
 }

@@ -5,13 +5,15 @@
 use prost::Message as _;
 
 use bookd_core::ids::{ID_CHARACTERS_MAX, Revision};
+use bookd_core::prefixes::Prefixes;
 
+use crate::auth::AuthError;
 use crate::engine::{Watch, Watched};
 use crate::proto::v1 as pb;
 use crate::proto::v1::watch_appointments_response::Message;
 use crate::store::{CalendarFilter, ChangePart};
 
-use crate::api::context::{Answered, Api, Call};
+use crate::api::context::{Answered, Api, Call, Viewer};
 use crate::api::convert::parse::Fields;
 use crate::api::convert::render;
 use crate::api::encoded::Encoded;
@@ -20,7 +22,25 @@ use crate::api::stream::Source;
 /// The messages of one watch.
 pub(crate) struct Changes {
     api: Api,
+    viewer: Viewer,
     watch: Watch,
+}
+
+/// The filter of somebody who may see these calendars; none where nothing of it may be seen.
+fn within(filter: CalendarFilter, prefixes: &Prefixes) -> Option<CalendarFilter> {
+    let filter = match filter {
+        CalendarFilter::All if prefixes.is_all() => CalendarFilter::All,
+        CalendarFilter::All => CalendarFilter::Prefixes(prefixes.clone()),
+        CalendarFilter::Prefixes(wanted) => CalendarFilter::Prefixes(wanted.and(prefixes)),
+        CalendarFilter::Among(calendars) => {
+            let is_seen = calendars.iter().all(|id| prefixes.has(id.as_str()));
+            return is_seen.then_some(CalendarFilter::Among(calendars));
+        }
+    };
+    match &filter {
+        CalendarFilter::Prefixes(seen) if seen.is_nothing() => None,
+        _ => Some(filter),
+    }
 }
 
 fn filter(message: &pb::WatchAppointmentsRequest, fields: &mut Fields) -> Option<CalendarFilter> {
@@ -28,7 +48,7 @@ fn filter(message: &pb::WatchAppointmentsRequest, fields: &mut Fields) -> Option
         ("", "") => Some(CalendarFilter::All),
         ("", prefix) => fields
             .text("id_prefix", prefix, ID_CHARACTERS_MAX)
-            .map(CalendarFilter::Prefix),
+            .map(|prefix| CalendarFilter::beginning_with(&prefix)),
         (id, "") => fields
             .calendar_id("calendar_id", id)
             .map(|id| CalendarFilter::Among(vec![id])),
@@ -51,12 +71,16 @@ pub(crate) async fn watch_appointments(
         ),
     };
     let (filter, start) = fields.finish(filter.zip(start))?;
-    let watch = api
-        .engine
-        .watch(filter, start, context.wait.deadline)
-        .await?;
+    let viewer = context.viewer();
+    let out_of_reach = || AuthError::OutOfReach {
+        prefixes: viewer.prefixes.clone(),
+    };
+    let filter = within(filter, &viewer.prefixes).ok_or_else(out_of_reach)?;
+    let seen = (filter, viewer.prefixes.clone());
+    let watch = api.engine.watch(seen, start, context.wait.deadline).await?;
     Ok(Changes {
         api: api.clone(),
+        viewer,
         watch,
     })
 }
@@ -74,11 +98,11 @@ impl Changes {
     /// The message of a change; its appointments show their state at the time of the change.
     fn change(&self, change_part: &ChangePart) -> pb::Change {
         let time = change_part.entry.time;
-        let mut change = render::change(&change_part.entry);
+        let mut change = render::change(&change_part.entry, &self.viewer.prefixes);
         for (event, appointment) in change.events.iter_mut().zip(&change_part.appointments) {
             event.appointment = appointment
                 .as_ref()
-                .map(|appointment| self.api.appointment(appointment, time));
+                .and_then(|it| self.api.seen(&self.viewer, it, time));
         }
         change
     }

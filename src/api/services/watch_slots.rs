@@ -19,7 +19,7 @@ use bookd_core::time::interval::Interval;
 use bookd_core::time::zone::Zone;
 use bookd_core::time::{Instant, MINUTE};
 
-use crate::api::context::{Answered, Api, Call};
+use crate::api::context::{Answered, Api, Call, Context};
 use crate::api::convert::parse::Fields;
 use crate::api::convert::render;
 use crate::api::services::slot_question::{Asked, Question};
@@ -36,6 +36,8 @@ const SLOT_BYTES: usize = 72;
 /// The messages of one watch.
 pub(crate) struct Offers {
     api: Api,
+    /// The context of the call, without its deadline and its permit, which are of the first search.
+    context: Context,
     question: Question,
     is_by_date: bool,
     touches: CalendarWatch,
@@ -62,20 +64,26 @@ struct Offered {
 }
 
 pub(crate) async fn watch_slots(api: &Api, call: Call<pb::WatchSlotsRequest>) -> Answered<Offers> {
-    let wait = call.context.wait;
-    let message = listing(call.message);
+    let Call { context, message } = call;
+    let message = listing(message);
     let is_by_date = !message.date.is_empty();
     let mut fields = Fields::default();
     let question = Question::read(api, &message, &mut fields);
     let question = fields.finish(question)?;
     // The subscription comes before the first search, so that no change falls in between.
+    context.expect_all(&question.calendars)?;
     let touches = api.engine.touches(question.calendars.clone())?;
-    let asked = question.ask(api, &wait).await?;
-    let offered = search(&question, asked, is_by_date, api, wait.deadline).await?;
+    let asked = question.ask(api, &context).await?;
+    let offered = search(&question, asked, is_by_date, api, context.wait.deadline).await?;
     let first = Some(offered.message(offered.slots.iter(), [].iter(), &[]));
     let (api, searched, sent) = (api.clone(), Monotonic::now(), Monotonic::now());
+    let context = Context {
+        wait: Wait::default(),
+        ..context
+    };
     Ok(Offers {
         api,
+        context,
         question,
         is_by_date,
         touches,
@@ -254,7 +262,7 @@ impl Offers {
     /// Searches again; returns the difference.
     async fn search_again(&mut self) -> Answered<pb::WatchSlotsResponse> {
         tokio::time::sleep_until(self.searched + self.touches.settings().slots_pause).await;
-        let asked = self.question.ask(&self.api, &Wait::default()).await?;
+        let asked = self.question.ask(&self.api, &self.context).await?;
         let offered = search(&self.question, asked, self.is_by_date, &self.api, None).await?;
         self.searched = Monotonic::now();
         let message = offered.since(&self.offered);

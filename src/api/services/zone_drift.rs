@@ -8,13 +8,15 @@ use crate::store::ListQuery;
 use bookd_core::appointment::zone_drift::{Drift, drift};
 use bookd_core::appointment::{Appointment, AppointmentState};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
+use bookd_core::prefixes::Prefixes;
 use bookd_core::refusal::Refusal;
 use bookd_core::time::Instant;
 
-use crate::api::context::{Answered, Api, Call};
+use crate::api::context::{Answered, Api, Call, Viewer};
 use crate::api::convert::page_token::{Page, PageToken};
 use crate::api::convert::parse::Fields;
 use crate::api::convert::render;
+use crate::auth::AuthError;
 
 /// The most appointments that one page looks at.
 const EXAMINED_MAX: usize = 10_000;
@@ -40,9 +42,20 @@ pub(crate) async fn list_zone_drift(
     let Call { context, message } = call;
     let until = context.wait.deadline;
     let mut fields = Fields::default();
-    let page = fields.page(&message);
+    let page = fields.page(&message, &context.principal.name);
     let calendar = fields.optional_calendar_id("calendar_id", &message.calendar_id);
     let (Page { limit, token }, calendar) = fields.finish(page.zip(calendar))?;
+    match &calendar {
+        Some(calendar) => context.expect_all([calendar])?,
+        // The appointments of all calendars are looked at page by page: the pages would tell how
+        // many there are.
+        None if context.prefixes.is_all() => {}
+        None => {
+            let prefixes = context.prefixes;
+            return Err(AuthError::OutOfReach { prefixes }.into());
+        }
+    }
+    let viewer = context.viewer();
     let now = api.engine.now();
     let token = token.unwrap_or_else(|| PageToken {
         start: i64::MIN,
@@ -64,7 +77,7 @@ pub(crate) async fn list_zone_drift(
         let Some(drift) = drift(&appointment, zone.as_deref()).filter(|_| is_upcoming) else {
             continue;
         };
-        drifts.push(rendered(api, &appointment, drift, now));
+        drifts.extend(rendered(api, &viewer, &appointment, drift, now));
         if drifts.len() == limit {
             next = Some(after);
             break;
@@ -72,7 +85,7 @@ pub(crate) async fn list_zone_drift(
     }
     Ok(pb::ListZoneDriftResponse {
         drifts,
-        next_page_token: Page::next(&message, next),
+        next_page_token: Page::next(&message, &context.principal.name, next),
         revision: render::revision(revision),
     })
 }
@@ -99,6 +112,7 @@ async fn of_calendar(
         after: id.map(|id| (Instant::from_seconds(token.start), id)),
         limit: EXAMINED_MAX,
         scanned_max: ListQuery::SCANNED_MAX,
+        prefixes: Prefixes::ALL,
         at: None,
         now,
     };
@@ -162,13 +176,19 @@ async fn of_all(
     })
 }
 
-fn rendered(api: &Api, appointment: &Appointment, drift: Drift, now: Instant) -> pb::ZoneDrift {
-    pb::ZoneDrift {
-        appointment: Some(api.appointment(appointment, now)),
+fn rendered(
+    api: &Api,
+    viewer: &Viewer,
+    appointment: &Appointment,
+    drift: Drift,
+    now: Instant,
+) -> Option<pb::ZoneDrift> {
+    Some(pb::ZoneDrift {
+        appointment: Some(api.seen(viewer, appointment, now)?),
         local_start_now: drift
             .local_start
             .map(|it| it.to_string())
             .unwrap_or_default(),
         start_time_now: drift.start.map(render::timestamp),
-    }
+    })
 }

@@ -47,6 +47,13 @@ pub(crate) struct PlaceRecord {
     units: u32,
 }
 
+impl PlacesRecord {
+    /// The ids of the calendars, in order.
+    pub(crate) fn calendars(&self) -> impl Iterator<Item = &str> {
+        self.places.iter().map(|it| it.calendar.as_str())
+    }
+}
+
 impl PlaceRecord {
     /// The places of an image.
     pub(crate) fn all(image: &Image) -> Vec<Self> {

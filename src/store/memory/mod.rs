@@ -17,6 +17,7 @@ use bookd_core::calendar::claims::Claims;
 use bookd_core::change::{Cause, Change, Event};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
 use bookd_core::log::{LogEntry, Replaced};
+use bookd_core::prefixes::Prefixes;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
 
@@ -188,12 +189,17 @@ impl MemoryData {
             .collect()
     }
 
-    fn keys_by_email(&self, email: &EmailKey, limit: usize) -> Vec<AppointmentKey> {
+    fn keys_by_email(
+        &self,
+        email: &EmailKey,
+        prefixes: &Prefixes,
+        limit: usize,
+    ) -> Vec<AppointmentKey> {
         let theirs = self
             .state
             .appointments
             .values()
-            .filter(|it| it.person.invitee.email.key == *email);
+            .filter(|it| it.person.invitee.email.key == *email && prefixes.has_all_of(it));
         let mut theirs: Vec<(Instant, AppointmentKey)> =
             theirs.map(|it| (it.start, it.key)).collect();
         theirs.sort_unstable();

@@ -9,6 +9,7 @@ use bookd_core::appointment::{Appointment, EmailKey};
 use bookd_core::calendar::{Calendar, Profile};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
 use bookd_core::log::{LogEntry, LogEvent, LogPosition, Replaced};
+use bookd_core::prefixes::Prefixes;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
 
@@ -61,9 +62,10 @@ impl Moment for LockedView<'_> {
     fn keys_of_email(
         &mut self,
         email: &EmailKey,
+        prefixes: &Prefixes,
         limit: usize,
     ) -> Result<Vec<AppointmentKey>, StoreError> {
-        Ok(self.0.keys_by_email(email, limit))
+        Ok(self.0.keys_by_email(email, prefixes, limit))
     }
 
     fn series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {
@@ -163,14 +165,13 @@ impl Queries for Memory {
 
     fn list_calendars(
         &mut self,
-        prefix: &str,
+        prefixes: &Prefixes,
         after: Option<&CalendarId>,
         limit: usize,
     ) -> Result<(Vec<CalendarRow>, Revision), StoreError> {
         let data = self.lock();
-        let is_asked = |id: &CalendarId| {
-            id.as_str().starts_with(prefix) && after.is_none_or(|after| id > after)
-        };
+        let is_asked =
+            |id: &CalendarId| prefixes.has(id.as_str()) && after.is_none_or(|after| id > after);
         let calendars = data.state.calendars.values().filter(|it| is_asked(&it.id));
         let row = |it: &Arc<Calendar>| CalendarRow {
             id: it.id.clone(),
@@ -198,13 +199,13 @@ impl LogReader for Memory {
             HistorySubject::Appointment(id) => event.appointment().is_some_and(|it| it.id == *id),
             HistorySubject::Calendar(id) => event.calendars.iter().any(|it| it.calendar == *id),
         };
-        let mut page = HistoryBuilder::new(query.changes_max);
+        let mut page = HistoryBuilder::new(query);
         for entry in data.changes.iter().rev() {
             let revision = entry.revision;
-            for (number, event) in (0..)
-                .zip(&entry.events)
-                .filter(|(_, event)| is_about(event))
-            {
+            for (number, event) in (0..).zip(&entry.events) {
+                if !is_about(event) || !page.shows(event) {
+                    continue;
+                }
                 let at = LogPosition {
                     revision,
                     event: number,

@@ -90,12 +90,21 @@ fn is_selective(query: &ListQuery) -> bool {
     query.type_id.is_some() || !query.states.contains(&AppointmentState::Confirmed)
 }
 
+/// Whether the rows of a list may be on calendars that are not among its prefixes.
+fn may_be_of_others(query: &ListQuery) -> bool {
+    let is_of_one_calendar =
+        query.calendar.is_some() && query.email.is_none() && query.series.is_none();
+    !query.prefixes.is_all() && !is_of_one_calendar
+}
+
 /// A scanned row.
 struct Head {
     key: AppointmentKey,
     order: (Instant, AppointmentId),
     /// None when the outline shows already that the row is not on the page.
     appointment: Option<Appointment>,
+    /// Whether the query may find it at all.
+    is_seen: bool,
 }
 
 /// The next row, read as a whole only if it may be on the page: by the statement `whole`, which
@@ -110,8 +119,10 @@ fn next_of(
         return Ok(None);
     };
     let (key, id, outline) = read_outline(row)?;
-    // An unsettled deletion may show the appointment otherwise than the outline of its row.
-    let appointment = match (query.may_match(&outline) || !deletions.is_empty(), whole) {
+    // An unsettled deletion may show the appointment otherwise than the outline of its row, and its
+    // calendars are in the rest of the row.
+    let is_read = query.may_match(&outline) || !deletions.is_empty() || may_be_of_others(query);
+    let appointment = match (is_read, whole) {
         (false, _) => None,
         (true, None) => Some(read_rest(row, key, id, &outline)?),
         (true, Some(whole)) => Some(whole.query_row([signed(key.0)], |row| Ok(read(row)))??),
@@ -119,6 +130,7 @@ fn next_of(
     Ok(Some(Head {
         key,
         order: (outline.start, id),
+        is_seen: appointment.as_ref().is_none_or(|it| query.shows(it)),
         appointment: appointment.map(|it| deletions.show(it)),
     }))
 }
@@ -252,7 +264,8 @@ fn merge(
         appointments: Vec::new(),
         stopped_at: None,
     };
-    for scanned in 1.. {
+    let mut scanned = 0;
+    loop {
         let order = |at: &usize| heads[*at].as_ref().map(|head| head.order);
         let waiting = (0..heads.len()).filter(|at| heads[*at].is_some());
         let first = if query.is_descending {
@@ -264,6 +277,7 @@ fn merge(
         let Some(head) = std::mem::replace(&mut heads[at], next(&mut rows[at])?) else {
             break;
         };
+        scanned += usize::from(head.is_seen);
         found.appointments.extend(
             head.appointment
                 .filter(|it| !changed.contains(&head.key) && query.matches(it)),

@@ -134,6 +134,10 @@ pub(super) fn chain(
             if previous.is_none() {
                 previous = Some(change.previous(wanted, bytes)?);
             }
+            let wanted = change.event(transaction, bytes)?;
+            if !page.shows(&wanted) {
+                return Ok(ControlFlow::Continue(()));
+            }
             if !page.has_room(at) {
                 next = Some(LogPosition {
                     revision: at,
@@ -141,7 +145,7 @@ pub(super) fn chain(
                 });
                 return Ok(ControlFlow::Break(()));
             }
-            page.add(&change.entry, change.event(transaction, bytes)?);
+            page.add(&change.entry, wanted);
             Ok(ControlFlow::Continue(()))
         })?;
         if next.is_some() {

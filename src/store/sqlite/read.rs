@@ -11,6 +11,7 @@ use super::rows::{self, SELECTED, read, signed};
 use super::unsettled::Deletions;
 use super::{KnownCalendar, Sqlite};
 use crate::store::codec::calendar::{PeriodsRecord, ProfileRecord, TypeRecord};
+use crate::store::codec::place::PlacesRecord;
 use crate::store::codec::record::{self, damaged, decode, in_row};
 use crate::store::codec::row::SubjectRecord;
 use crate::store::{RequestRecord, StoreError, ZoneLookup};
@@ -20,6 +21,7 @@ use bookd_core::calendar::appointment_type::Stamps;
 use bookd_core::calendar::claims::Claims;
 use bookd_core::calendar::{Busy, Calendar, DeletedType, LoadedClaims, Types, keep_from};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId, TypeNumber};
+use bookd_core::prefixes::Prefixes;
 use bookd_core::state::claim_on;
 use bookd_core::time::{Instant, MINUTE};
 
@@ -41,7 +43,7 @@ pub(super) const SELECT_CALENDARS: &str = "select id, create_time, update_time, 
 const SELECT_TYPES: &str = "select number, id, body, delete_time from types where calendar = ?1";
 const SELECT_BUSY: &str = "select source, periods from busy where calendar = ?1";
 const SELECT_KEYS_OF_EMAIL: &str =
-    "select key from appointments where email_key = ?1 order by start, key limit ?2";
+    "select key, places from appointments where email_key = ?1 order by start, key";
 const SELECT_REQUEST: &str =
     "select fingerprint, revision, time, subject from requests where hash = ?1";
 
@@ -114,16 +116,33 @@ pub(super) fn raw_appointments_by_key(
     Ok(found)
 }
 
-/// The keys of at most so many appointments with this address, the earliest first.
+/// The keys of at most so many appointments with this address on these calendars alone, the
+/// earliest first.
 pub(super) fn keys_of_email(
     connection: &Connection,
     email: &EmailKey,
+    prefixes: &Prefixes,
     limit: usize,
 ) -> Result<Vec<AppointmentKey>, StoreError> {
     let mut statement = connection.prepare_cached(SELECT_KEYS_OF_EMAIL)?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let keys = statement.query_map(params![email.as_str(), limit], |row| Ok(rows::key(row, 0)))?;
-    keys.map(|key| key?).collect()
+    let mut rows = statement.query([email.as_str()])?;
+    let mut keys = Vec::new();
+    while keys.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        let is_theirs = prefixes.is_all() || {
+            let places: PlacesRecord = row
+                .get_ref(1)?
+                .as_blob()
+                .map_err(|_| damaged("the calendars"))
+                .and_then(|bytes| decode(bytes, "the calendars of an appointment"))?;
+            places.calendars().all(|calendar| prefixes.has(calendar))
+        };
+        if is_theirs {
+            keys.push(rows::key(row, 0)?);
+        }
+    }
+    Ok(keys)
 }
 
 /// The statement for the appointments of a series, by start and id.

@@ -24,9 +24,9 @@ use crate::store::{
     ListQuery, LogReader, Look, Oldest, Queries, Reader, StoreError, ZoneLookup,
 };
 use bookd_core::appointment::{Appointment, Image};
-use bookd_core::calendar::Profile;
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
 use bookd_core::log::{LogPosition, Replaced};
+use bookd_core::prefixes::Prefixes;
 
 /// A store connection that only reads.
 pub(super) struct SqliteReader {
@@ -129,33 +129,30 @@ impl Queries for SqliteReader {
 
     fn list_calendars(
         &mut self,
-        prefix: &str,
+        prefixes: &Prefixes,
         after: Option<&CalendarId>,
         limit: usize,
     ) -> Result<(Vec<CalendarRow>, Revision), StoreError> {
         let transaction = self.connection.transaction()?;
-        let mut statement = transaction.prepare_cached(SELECT_CALENDARS)?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut rows =
-            statement.query(params![prefix, after.map_or("", |it| it.as_str()), limit])?;
         let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            let id: String = row.get(0)?;
-            if !id.starts_with(prefix) {
-                break;
+        for prefix in prefixes.iter() {
+            let mut statement = transaction.prepare_cached(SELECT_CALENDARS)?;
+            let left = i64::try_from(limit - found.len()).unwrap_or(i64::MAX);
+            let after = after.map_or("", |it| it.as_str());
+            let mut rows = statement.query(params![prefix, after, left])?;
+            while let Some(row) = rows.next()? {
+                let id: String = row.get(0)?;
+                if !id.starts_with(prefix) {
+                    break;
+                }
+                let profile = row.get::<_, Vec<u8>>(4)?;
+                found.push(CalendarRow {
+                    id: record::calendar_id(&id)?,
+                    profile: decode::<ProfileRecord>(&profile, "a calendar")?.read(&self.zones)?,
+                    stamps: stamps(row, 1)?,
+                });
             }
-            let id = record::calendar_id(&id)?;
-            let profile: Profile =
-                decode::<ProfileRecord>(&row.get::<_, Vec<u8>>(4)?, "a calendar")?
-                    .read(&self.zones)?;
-            found.push(CalendarRow {
-                id,
-                profile,
-                stamps: stamps(row, 1)?,
-            });
         }
-        drop(rows);
-        drop(statement);
         Ok((found, revision(&transaction)?))
     }
 }
@@ -163,12 +160,8 @@ impl Queries for SqliteReader {
 impl LogReader for SqliteReader {
     fn history(&mut self, query: &HistoryQuery) -> Result<Option<HistoryPage>, StoreError> {
         let transaction = self.connection.transaction()?;
-        let HistoryQuery {
-            subject,
-            from,
-            changes_max,
-        } = query;
-        let mut page = HistoryBuilder::new(*changes_max);
+        let HistoryQuery { subject, from, .. } = query;
+        let mut page = HistoryBuilder::new(query);
         let mut next = None;
         match subject {
             HistorySubject::Appointment(id) => {

@@ -286,8 +286,10 @@ impl WantedEvents<'_> {
         let (all_keys, last) = ((0, i64::MAX), char::MAX);
         match self {
             Self::Calendars(CalendarFilter::All) => (all_keys, (String::new(), last.into())),
-            Self::Calendars(CalendarFilter::Prefix(prefix)) => {
-                (all_keys, (prefix.clone(), format!("{prefix}{last}")))
+            Self::Calendars(CalendarFilter::Prefixes(prefixes)) => {
+                let first = prefixes.iter().next().unwrap_or_default().to_owned();
+                let end = prefixes.iter().last().unwrap_or_default();
+                (all_keys, (first, format!("{end}{last}")))
             }
             Self::Calendars(CalendarFilter::Among(calendars)) => {
                 let id = |id: Option<&str>| id.unwrap_or_default().to_owned();

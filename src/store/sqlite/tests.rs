@@ -14,6 +14,7 @@ use bookd_core::calendar::availability::Availability;
 use bookd_core::command::Command;
 use bookd_core::decide::decide;
 use bookd_core::ids::Caller;
+use bookd_core::prefixes::Prefixes;
 use bookd_core::state::State;
 use bookd_core::time::zone::Zone;
 
@@ -112,7 +113,7 @@ fn a_full_disk_refuses_the_batch_and_reads_go_on() {
         sqlite
             .reader()
             .unwrap()
-            .list_calendars("", None, 10)
+            .list_calendars(&Prefixes::ALL, None, 10)
             .unwrap()
             .0
             .len(),
@@ -150,7 +151,7 @@ fn a_file_that_cannot_be_written_refuses_the_batch_and_reads_go_on() {
         sqlite
             .reader()
             .unwrap()
-            .list_calendars("", None, 10)
+            .list_calendars(&Prefixes::ALL, None, 10)
             .unwrap()
             .0
             .len(),

@@ -38,7 +38,7 @@ impl Interceptor for Bearer {
 
 pub type Guarded = InterceptedService<Channel, Bearer>;
 
-fn token(name: &str) -> String {
+pub fn token(name: &str) -> String {
     format!("{name}-{}", "q4".repeat(13))
 }
 
@@ -54,12 +54,20 @@ fn token_file(folder: &Path, name: &str) -> PathBuf {
     file
 }
 
-/// The grants of callers, each with its scopes.
+/// The grants of callers, each with its scopes on all calendars.
 pub fn grants(folder: &Path, callers: &[(&str, &[&str])]) -> Grants {
-    let grant = |(name, scopes): &(&str, &[&str])| Grant {
+    let on_all = |(name, scopes)| (name, scopes, "");
+    let callers: Vec<_> = callers.iter().copied().map(on_all).collect();
+    grants_on(folder, &callers)
+}
+
+/// The grants of callers, each with scopes and a prefix. A caller may have several.
+pub fn grants_on(folder: &Path, callers: &[(&str, &[&str], &str)]) -> Grants {
+    let grant = |(name, scopes, prefix): &(&str, &[&str], &str)| Grant {
         name: Some((*name).to_owned()),
         token_file: Some(token_file(folder, name)),
         scopes: scopes.iter().map(|it| (*it).to_owned()).collect(),
+        prefix: (*prefix).to_owned(),
         ..Grant::default()
     };
     let config = GrantConfig {

@@ -121,7 +121,7 @@ fn a_token_is_who_its_issuer_says_with_the_scopes_of_every_claim_it_has() {
         let page = admit(&access, &token, LIST_SLOTS).unwrap();
         assert_eq!(&*page.name.0, "https://login.acme.example page");
         assert_eq!(page.kind(), CredentialKind::Jwt);
-        assert_eq!(page.scopes.to_string(), "slots");
+        assert_eq!(page.rights.scopes().to_string(), "slots");
         assert!(matches!(
             admit(&access, &token, LIST),
             Err(AuthError::Denied { .. })
@@ -130,7 +130,11 @@ fn a_token_is_who_its_issuer_says_with_the_scopes_of_every_claim_it_has() {
     for groups in [json!(["night", "desk"]), json!("desk")] {
         let both = signed(&with("groups", groups));
         assert_eq!(
-            admit(&access, &both, LIST).unwrap().scopes.to_string(),
+            admit(&access, &both, LIST)
+                .unwrap()
+                .rights
+                .scopes()
+                .to_string(),
             "slots, read"
         );
     }

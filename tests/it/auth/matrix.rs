@@ -140,7 +140,7 @@ fn config(folder: &Path) -> GrantConfig {
 }
 
 /// The services on an empty store in memory, behind these grants.
-fn guarded(access: Access) -> (Engine, Routes) {
+pub fn guarded(access: Access) -> (Engine, Routes) {
     let clock = Arc::new(ManualClock::new(instant("2027-01-04T08:00:00Z")));
     let settings = Settings {
         layout: Layout::Inline,
@@ -157,7 +157,7 @@ fn guarded(access: Access) -> (Engine, Routes) {
 
 /// Calls a method with these headers from an address of its own, so that no count of another call
 /// matters, and answers its status and the first message.
-async fn call(
+pub async fn call(
     routes: &Routes,
     path: &str,
     authorization: &[&str],

@@ -14,6 +14,7 @@ use bookd::store::{CalendarFilter, ListQuery, RequestRecord, Store, StoreError};
 use bookd_core::command::Command;
 use bookd_core::ids::{AppointmentKey, Revision, TypeId};
 use bookd_core::log::LogPosition;
+use bookd_core::prefixes::Prefixes;
 use bookd_core::time::Instant;
 use bookd_core::time::interval::Interval;
 use rusqlite::Connection;
@@ -83,7 +84,7 @@ const CALENDAR: Read = |store| store.load_calendars(&[id("ada")], MONDAY).map(dr
 const APPOINTMENT: Read = |store| store.load_appointments(&[appointment_id(1)]).map(drop);
 const BY_EMAIL: Read = |store| {
     store
-        .keys_of_email(&email_key("grace@example.com"), 10)
+        .keys_of_email(&email_key("grace@example.com"), &Prefixes::ALL, 10)
         .map(drop)
 };
 const REQUEST: Read = |store| store.seen_requests(&[HASH]).map(drop);
@@ -93,7 +94,12 @@ const WALK: Read = |store| {
         .appointments_after(AppointmentKey(0), 10)
         .map(drop)
 };
-const CALENDARS: Read = |store| store.reader()?.list_calendars("", None, 10).map(drop);
+const CALENDARS: Read = |store| {
+    store
+        .reader()?
+        .list_calendars(&Prefixes::ALL, None, 10)
+        .map(drop)
+};
 const LIST: Read = |store| store.reader()?.list_appointments(&query()).map(drop);
 const LIST_OF_THEN: Read = |store| {
     store

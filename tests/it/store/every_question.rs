@@ -9,6 +9,7 @@ use bookd::store::sqlite::Sqlite;
 use bookd::store::{CalendarFilter, ListQuery, Reader, Store, StoreError};
 use bookd_core::ids::{AppointmentKey, Revision};
 use bookd_core::log::LogPosition;
+use bookd_core::prefixes::Prefixes;
 
 use crate::stored::{MONDAY, appointment_id, at_hour, id, of_appointment, of_calendar, query};
 
@@ -40,7 +41,7 @@ pub fn answers(store: &mut Sqlite) -> Vec<Answer> {
     }
     all.push(
         store
-            .keys_of_email(&email_key("grace@example.com"), 1_000)
+            .keys_of_email(&email_key("grace@example.com"), &Prefixes::ALL, 1_000)
             .map(|it| format!("{it:?}")),
     );
     all.push(store.seen_requests(&HASHES).map(|it| format!("{it:?}")));
@@ -51,13 +52,17 @@ pub fn answers(store: &mut Sqlite) -> Vec<Answer> {
             return all;
         }
     };
-    all.push(reader.list_calendars("", None, 10).map(|(it, at)| {
-        let shown: Vec<_> = it
-            .iter()
-            .map(|it| (&it.id, format!("{:?} {:?}", it.profile, it.stamps)))
-            .collect();
-        format!("{shown:?} {at:?}")
-    }));
+    all.push(
+        reader
+            .list_calendars(&Prefixes::ALL, None, 10)
+            .map(|(it, at)| {
+                let shown: Vec<_> = it
+                    .iter()
+                    .map(|it| (&it.id, format!("{:?} {:?}", it.profile, it.stamps)))
+                    .collect();
+                format!("{shown:?} {at:?}")
+            }),
+    );
     all.push(
         reader
             .appointments_after(AppointmentKey(0), 10_000)

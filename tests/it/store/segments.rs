@@ -99,7 +99,7 @@ fn filters() -> [CalendarFilter; 5] {
     let among = |names: &[&str]| CalendarFilter::Among(names.iter().map(|name| id(name)).collect());
     [
         CalendarFilter::All,
-        CalendarFilter::Prefix("b/".to_owned()),
+        CalendarFilter::beginning_with("b/"),
         among(&["a"]),
         among(&["b/2", "a"]),
         among(&["nobody"]),

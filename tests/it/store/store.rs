@@ -14,6 +14,7 @@ use bookd_core::calendar::availability::{Override, Window};
 use bookd_core::command::{Booking, Command, ProfilePatch, Redacted};
 use bookd_core::decide::{REDACTED_MAX, decide, expire};
 use bookd_core::ids::{Caller, Revision, SeriesId, TypeId};
+use bookd_core::prefixes::Prefixes;
 use bookd_core::time::interval::Interval;
 use bookd_core::time::{DAY, HOUR, LocalDate, MINUTE};
 use uuid::Uuid;
@@ -36,7 +37,13 @@ fn an_empty_store_stands_at_revision_zero(mut world: World) {
         reader.appointments(&[appointment_id(1)]).unwrap(),
         (Vec::new(), Revision(0))
     );
-    assert!(reader.list_calendars("", None, 10).unwrap().0.is_empty());
+    assert!(
+        reader
+            .list_calendars(&Prefixes::ALL, None, 10)
+            .unwrap()
+            .0
+            .is_empty()
+    );
     assert_eq!(
         history(&mut *reader, &of_calendar(&id("ada"), None, 10)).unwrap(),
         None
@@ -286,7 +293,11 @@ fn a_person_with_many_appointments_is_redacted_in_several_turns(mut world: World
         // A writer knows the appointments that it loaded for the command, and no others.
         let keys = world
             .store()
-            .keys_of_email(&email_key("GRACE@example.com"), REDACTED_MAX)
+            .keys_of_email(
+                &email_key("GRACE@example.com"),
+                &Prefixes::ALL,
+                REDACTED_MAX,
+            )
             .unwrap();
         assert_eq!(keys.len(), expected);
         world.state.appointments = all
@@ -302,7 +313,7 @@ fn a_person_with_many_appointments_is_redacted_in_several_turns(mut world: World
     assert!(
         world
             .store()
-            .keys_of_email(&email_key("grace@example.com"), 10)
+            .keys_of_email(&email_key("grace@example.com"), &Prefixes::ALL, 10)
             .unwrap()
             .is_empty()
     );

@@ -15,6 +15,7 @@ use bookd_core::change::Cause;
 use bookd_core::command::{Command, Move};
 use bookd_core::ids::{AppointmentKey, Revision, SeriesId};
 use bookd_core::log::{LogEntry, LogPosition};
+use bookd_core::prefixes::Prefixes;
 use bookd_core::time::DAY;
 use uuid::Uuid;
 
@@ -222,8 +223,9 @@ fn calendars_are_listed_by_name_and_prefix(mut world: World) {
     });
     let mut reader = world.store().reader().unwrap();
     let mut names = |prefix: &str, after: Option<&str>, limit| {
+        let (prefixes, after) = (Prefixes::beginning_with(prefix), after.map(id));
         let (rows, _) = reader
-            .list_calendars(prefix, after.map(id).as_ref(), limit)
+            .list_calendars(&prefixes, after.as_ref(), limit)
             .unwrap();
         rows.iter()
             .map(|row| row.id.as_str().to_owned())
@@ -232,7 +234,8 @@ fn calendars_are_listed_by_name_and_prefix(mut world: World) {
     assert_eq!(names("", None, 10), ["acme/1", "acme/10", "acmf", "b"]);
     assert_eq!(names("acme/", None, 10), ["acme/1", "acme/10"]);
     assert_eq!(names("acme/", Some("acme/1"), 1), ["acme/10"]);
-    let row = reader.list_calendars("b", None, 1).unwrap().0.remove(0);
+    let of_b = Prefixes::beginning_with("b");
+    let row = reader.list_calendars(&of_b, None, 1).unwrap().0.remove(0);
     let calendar = &world.state.calendars[&id("b")];
     assert_eq!(
         (&row.profile, row.stamps),
@@ -379,15 +382,10 @@ fn the_log_is_told_in_order_with_appointments_as_of_then_and_what_is_personal_as
     .collect();
     assert_eq!(of_room, (before - 2..=before + 2).collect::<Vec<_>>());
     assert_eq!(
-        read_log(
-            &mut world,
-            before,
-            &CalendarFilter::Prefix("roo".to_owned())
-        )
-        .len(),
+        read_log(&mut world, before, &CalendarFilter::beginning_with("roo")).len(),
         2
     );
-    assert!(read_log(&mut world, 0, &CalendarFilter::Prefix("nobody".to_owned())).is_empty());
+    assert!(read_log(&mut world, 0, &CalendarFilter::beginning_with("nobody")).is_empty());
 }
 
 fn old_changes_are_forgotten_in_steps_and_never_the_last(mut world: World) {

@@ -26,6 +26,7 @@ use bookd_core::ids::{
     AppointmentId, AppointmentKey, CalendarId, Caller, Revision, SeriesId, TypeId, TypeNumber,
 };
 use bookd_core::log::{LogEntry, LogPosition};
+use bookd_core::prefixes::Prefixes;
 use bookd_core::state::State;
 use bookd_core::time::{DAY, HOUR, Instant, LocalDate, MINUTE, Minutes, Seconds};
 use rusqlite::{Connection, OpenFlags};
@@ -71,6 +72,7 @@ pub fn of_appointment(
         subject: HistorySubject::Appointment(id),
         from,
         changes_max,
+        prefixes: Prefixes::ALL,
     }
 }
 
@@ -81,6 +83,7 @@ pub fn of_calendar(id: &CalendarId, from: Option<Revision>, changes_max: usize) 
         subject: HistorySubject::Calendar(id.clone()),
         from,
         changes_max,
+        prefixes: Prefixes::ALL,
     }
 }
 
@@ -342,6 +345,7 @@ pub fn query() -> ListQuery {
         after: None,
         limit: 100,
         scanned_max: ListQuery::SCANNED_MAX,
+        prefixes: Prefixes::ALL,
         at: None,
         now: MONDAY,
     }

@@ -45,7 +45,7 @@ pub enum Outcome {
 }
 
 impl Answered {
-    fn new(revision: i64, answer: &DynamicMessage) -> Self {
+    pub(crate) fn new(revision: i64, answer: &DynamicMessage) -> Self {
         let token = answer.get_field_by_name("next_page_token");
         let next_page_token = token
             .and_then(|it| it.as_str().map(str::to_owned))

@@ -29,6 +29,7 @@ pub mod power_loss;
 pub mod readable;
 pub mod refusals;
 pub mod slot_probe;
+pub mod tenants;
 pub mod timeline;
 pub mod vfs;
 pub mod watch_record;

@@ -7,7 +7,9 @@ use std::sync::LazyLock;
 
 use bookd::proto::FILE_DESCRIPTOR_SET;
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage, SerializeOptions};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, MethodDescriptor, ReflectMessage, SerializeOptions,
+};
 
 static CONTRACT: LazyLock<DescriptorPool> =
     LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap());
@@ -19,6 +21,20 @@ pub fn dynamic<M: Message>(message: &M) -> DynamicMessage {
         .get_message_by_name(&format!("bookd.v1.{name}"))
         .unwrap();
     DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice()).unwrap()
+}
+
+/// The method of the contract with this name, whichever service it is of.
+pub fn method(name: &str) -> MethodDescriptor {
+    let services = CONTRACT
+        .services()
+        .filter(|it| it.package_name() == "bookd.v1");
+    let mut methods = services.flat_map(|it| it.methods().collect::<Vec<_>>());
+    methods.find(|it| it.name() == name).unwrap()
+}
+
+/// A message as JSON, with the names of the proto files.
+pub fn json(message: &DynamicMessage) -> serde_json::Value {
+    bookd::proto_json::to_json(message).unwrap()
 }
 
 /// Asserts that a message of the contract has a JSON form.

@@ -169,6 +169,8 @@ impl<'a> At<'a> {
             }
             None => self.upcoming(calendar, force)?,
         };
+        let expect_all = |it: &&Arc<Appointment>| self.expect_all_of(it);
+        cancelled.iter().try_for_each(expect_all)?;
         let events = cancelled
             .into_iter()
             .filter_map(|appointment| self.cancelled_with_calendar(appointment));

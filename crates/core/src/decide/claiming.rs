@@ -97,7 +97,7 @@ impl<'a> At<'a> {
             };
             let decision = At {
                 state: &scratch,
-                now: self.now,
+                ..self
             }
             .book(booking)
             .map_err(in_batch)?;

@@ -10,6 +10,7 @@ use super::lifecycle::HOLD_SECONDS_MAX;
 use crate::appointment::{Appointment, AppointmentState, Image};
 use crate::change::{AppointmentEvent, Cause, Change, Event};
 use crate::ids::Caller;
+use crate::prefixes::Prefixes;
 use crate::state::State;
 use crate::time::Instant;
 
@@ -17,7 +18,11 @@ use crate::time::Instant;
 /// expires earlier by it. A hold expires at the latest when the longest hold that is made now
 /// would. Requests (PENDING) expire at their start, which no clock changes.
 pub fn reset_clock(state: &State, waiting: &[Arc<Appointment>], now: Instant) -> Change {
-    let at = At { state, now };
+    let at = At {
+        state,
+        now,
+        prefixes: &Prefixes::ALL,
+    };
     let latest = now.plus(HOLD_SECONDS_MAX);
     let is_too_long = |hold: &&Arc<Appointment>| {
         hold.state == AppointmentState::Held

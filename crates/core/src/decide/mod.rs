@@ -34,6 +34,7 @@ use crate::calendar::appointment_type::Stamps;
 use crate::change::{AppointmentEvent, Cause, Change, Event};
 use crate::command::Command;
 use crate::ids::{AppointmentId, CalendarId, Caller, Etag, Revision, TypeId};
+use crate::prefixes::Prefixes;
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::time::Instant;
@@ -128,10 +129,26 @@ impl Decision {
     }
 }
 
-/// Decides a command at `now`. The state must hold everything in `command.needs()`, with all
-/// expiries recorded.
+/// Decides a command at `now` of somebody who may change all calendars. The state must hold
+/// everything in `command.needs()`, with all expiries recorded.
 pub fn decide(state: &State, command: &Command, now: Instant) -> Result<Decision, Refusal> {
-    let at = At { state, now };
+    decide_within(&Prefixes::ALL, state, command, now)
+}
+
+/// Decides a command of somebody who may change these calendars, among them all that the command
+/// names. An appointment on none of them is refused as one that does not exist, and one that is on
+/// others too as out of reach.
+pub fn decide_within(
+    prefixes: &Prefixes,
+    state: &State,
+    command: &Command,
+    now: Instant,
+) -> Result<Decision, Refusal> {
+    let at = At {
+        state,
+        now,
+        prefixes,
+    };
     match command {
         Command::CreateCalendar { .. }
         | Command::UpdateCalendar { .. }
@@ -193,7 +210,12 @@ pub fn decide(state: &State, command: &Command, now: Instant) -> Result<Decision
 /// The decision that records the expiry of an appointment at or before `now`; none when it has not
 /// expired.
 pub fn expire(state: &State, appointment: AppointmentId, now: Instant) -> Option<Decision> {
-    At { state, now }.expire(appointment)
+    let at = At {
+        state,
+        now,
+        prefixes: &Prefixes::ALL,
+    };
+    at.expire(appointment)
 }
 
 /// The state at an instant, on which a command is decided.
@@ -201,6 +223,8 @@ pub fn expire(state: &State, appointment: AppointmentId, now: Instant) -> Option
 struct At<'a> {
     state: &'a State,
     now: Instant,
+    /// The calendars that the caller may change.
+    prefixes: &'a Prefixes,
 }
 
 impl<'a> At<'a> {
@@ -217,10 +241,20 @@ impl<'a> At<'a> {
     }
 
     fn appointment(self, id: AppointmentId) -> Result<&'a Arc<Appointment>, Refusal> {
-        self.state
-            .appointments
-            .get(&id)
-            .ok_or(Refusal::AppointmentNotFound(id))
+        let found = self.state.appointments.get(&id);
+        let seen = found.filter(|it| self.prefixes.has_some_of(it));
+        let seen = seen.ok_or(Refusal::AppointmentNotFound(id))?;
+        self.expect_all_of(seen)?;
+        Ok(seen)
+    }
+
+    /// Refuses an appointment that is on calendars which the caller may not change.
+    fn expect_all_of(self, appointment: &Appointment) -> Result<(), Refusal> {
+        if self.prefixes.has_all_of(appointment) {
+            Ok(())
+        } else {
+            Err(Refusal::OutOfReach(appointment.id))
+        }
     }
 
     /// The appointment; refused unless it has the expected etag.

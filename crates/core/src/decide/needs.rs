@@ -8,9 +8,19 @@ use crate::command::{
     Booking, Command, ImportedCalendar, Needs, Redacted, SeriesName, SeriesScope,
 };
 use crate::ids::{AppointmentId, CalendarId, SeriesId};
+use crate::prefixes::Prefixes;
 use crate::state::State;
 
 impl Command {
+    /// Everything that the decision of this command may read for somebody who may change these
+    /// calendars.
+    pub fn needs_within(&self, prefixes: &Prefixes) -> Needs {
+        Needs {
+            prefixes: prefixes.clone(),
+            ..self.needs()
+        }
+    }
+
     /// Everything that the decision of this command may read. Appointments come with the calendars
     /// they claim.
     pub fn needs(&self) -> Needs {

@@ -20,8 +20,11 @@ impl At<'_> {
         let mut found: Vec<&Arc<Appointment>> = match redacted {
             Redacted::Appointment(id) => vec![self.appointment(*id)?],
             Redacted::Email(email) => {
+                // Of an appointment that is on other calendars too, the caller does not see the
+                // person.
                 let is_theirs = |appointment: &&Arc<Appointment>| {
                     appointment.person.invitee.email.key == *email
+                        && self.prefixes.has_all_of(appointment)
                 };
                 self.state.appointments.values().filter(is_theirs).collect()
             }

@@ -48,7 +48,7 @@ impl<'a> At<'a> {
             let booking = occurrence(wanted, moment, *id);
             let at = At {
                 state: &scratch,
-                now: self.now,
+                ..self
             };
             let (appointment, refusal) =
                 match at.book_new(&booking, Cause::BookSeries, Alternatives::Later) {
@@ -73,7 +73,7 @@ impl<'a> At<'a> {
         }
         At {
             state: &scratch,
-            now: self.now,
+            ..self
         }
         .find_alternatives(wanted, &mut occurrences)?;
         settle(
@@ -160,7 +160,7 @@ impl<'a> At<'a> {
             .state
             .appointments
             .values()
-            .filter(|it| it.series() == Some(series));
+            .filter(|it| it.series() == Some(series) && self.prefixes.has_some_of(it));
         let mut named: Vec<&Arc<Appointment>> = of_series.collect();
         if named.is_empty() {
             return Err(Refusal::SeriesNotFound(series));

@@ -78,6 +78,15 @@ pub(crate) fn not_allowed(error: &AuthError) -> Status {
             "the caller may not ignore rules: `ignore_rules` needs the scope staff".to_owned(),
             "staff".to_owned(),
         ),
+        AuthError::OutOfReach { prefixes } => ErrorAnswer::new(
+            Code::PermissionDenied,
+            ErrorReason::PermissionDenied,
+            format!(
+                "the caller may do this only on calendars whose ids begin with one of: {prefixes}"
+            ),
+        )
+        .with("prefixes", prefixes.to_string())
+        .status(),
         AuthError::TooOften { retry_after } => ErrorAnswer::new(
             Code::ResourceExhausted,
             ErrorReason::RateLimited,

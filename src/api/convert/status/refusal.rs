@@ -33,6 +33,15 @@ pub(super) fn refused(refusal: &Refusal) -> ErrorAnswer {
         Refusal::AppointmentNotFound(id) => {
             not_found(Reason::AppointmentNotFound, "appointment", &id.to_string())
         }
+        Refusal::OutOfReach(id) => of_resource(
+            Code::PermissionDenied,
+            Reason::PermissionDenied,
+            ("appointment", &id.to_string()),
+            format!(
+                "appointment {id} is also on calendars that the caller may not change; ask whoever \
+                 may change all of them"
+            ),
+        ),
         Refusal::SeriesNotFound(id) => {
             not_found(Reason::AppointmentNotFound, "series", &id.0.to_string())
         }
