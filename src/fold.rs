@@ -18,12 +18,34 @@ pub const UNICODE_VERSION: i64 = {
     (fold as i64) << 32 | (normalization as i64) << 16 | (minor as i64) << 8 | update as i64
 };
 
+/// The longest e-mail address, in bytes (RFC 5321 §4.5.3.1.3).
+const EMAIL_BYTES_MAX: usize = 254;
+
 /// The key of an address; that of an empty address is empty.
 pub fn email_key(address: &str) -> EmailKey {
     if address.is_ascii() {
         return EmailKey::from_folded(&address.to_ascii_lowercase());
     }
     EmailKey::from_folded(&address.nfc().default_case_fold().nfc().collect::<String>())
+}
+
+/// Whether a text is an address: one `@` between a local part of at most 64 characters and a
+/// domain, at most `EMAIL_BYTES_MAX` bytes, and no space.
+pub fn is_address(text: &str) -> bool {
+    let is_written_so = text.split_once('@').is_some_and(|(local, domain)| {
+        let is_label =
+            |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
+        !local.is_empty()
+            && local.chars().count() <= 64
+            && !domain.contains('@')
+            && domain.split('.').all(is_label)
+            && text.chars().all(|character| {
+                !character.is_whitespace()
+                    && !character.is_control()
+                    && !"<>()[],;:\\\"".contains(character)
+            })
+    });
+    is_written_so && text.len() <= EMAIL_BYTES_MAX
 }
 
 /// An address with its key.

@@ -11,7 +11,7 @@ use crate::engine::CLOCK_BEHIND_LOGGED;
 use crate::open_store::open_sqlite;
 use crate::store::log_reader::{ChangePart, PART_EVENTS_MAX};
 use crate::store::sqlite::Sqlite;
-use crate::store::{Boot, CalendarFilter, CommitBatch, CommitError, Store, StoreError};
+use crate::store::{Boot, CommitBatch, CommitError, Store, StoreError, WatchFilter};
 use bookd_core::appointment::Appointment;
 use bookd_core::change::{AppointmentEvent, Change};
 use bookd_core::decide::reset_clock;
@@ -132,7 +132,7 @@ fn made_after(store: &Sqlite, first: Revision, now: Instant) -> Result<(u64, u64
     let (mut changes, mut expired) = (0, 0);
     let mut from = LogPosition::of(first);
     loop {
-        let page = reader.changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX)?;
+        let page = reader.changes_from(from, &WatchFilter::ALL, PART_EVENTS_MAX)?;
         if page.next == from {
             return Ok((changes, expired));
         }

@@ -23,6 +23,7 @@ use bookd_core::appointment::AppointmentState;
 use bookd_core::calendar::Calendar;
 use bookd_core::ids::{CalendarId, Revision};
 use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::time::Instant;
 
 /// Rows that are read at a time.
@@ -241,7 +242,7 @@ impl<'a> Exporter<'a> {
             after: None,
             limit: PAGE_ROWS,
             scanned_max: ListQuery::SCANNED_MAX,
-            prefixes: Prefixes::ALL,
+            reach: Reach::ALL,
             at: None,
             now: self.now,
         }

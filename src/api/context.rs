@@ -23,6 +23,7 @@ use bookd_core::calendar::Calendar;
 use bookd_core::command::Command;
 use bookd_core::ids::{CalendarId, Caller};
 use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::refusal::Refusal;
 use bookd_core::time::Instant;
 use bookd_core::time::zone::Zone;
@@ -32,6 +33,7 @@ use crate::api::convert::parse::Fields;
 use crate::api::convert::render;
 use crate::api::convert::status;
 use crate::api::no_answer::NoAnswer;
+use crate::api::own::narrow;
 
 /// The answer of a method, or why there is none.
 pub(crate) type Answered<T> = Result<T, NoAnswer>;
@@ -43,8 +45,8 @@ pub(crate) struct Context {
     pub(crate) method: &'static str,
     /// Who calls: the owner of commands and request ids.
     pub(crate) principal: Principal,
-    /// The calendars on which they may call the method.
-    pub(crate) prefixes: Prefixes,
+    /// What they reach by the method.
+    pub(crate) reach: Reach,
     /// The peer of the connection; none for a call from this process.
     pub(crate) sender: Option<SocketAddr>,
     /// How long the call waits, and the permit that it holds until its command is decided.
@@ -64,15 +66,22 @@ impl Context {
         &self,
         named: impl IntoIterator<Item = &'a CalendarId>,
     ) -> Result<(), AuthError> {
-        expect_all(&self.prefixes, named)
+        expect_all(&self.reach.calendars, named)
+    }
+
+    /// Refuses a caller who may see its own appointments alone.
+    pub(crate) fn expect_everybody(&self) -> Result<(), AuthError> {
+        match self.reach.customer {
+            Some(_) => Err(AuthError::OwnOnly),
+            None => Ok(()),
+        }
     }
 
     /// How the caller sees appointments.
     pub(crate) fn viewer(&self) -> Viewer {
-        let persons = self.principal.rights.calendars_of(Scope::Read);
         Viewer {
-            prefixes: self.prefixes.clone(),
-            persons,
+            reach: self.reach.clone(),
+            persons: self.principal.rights.reach_of(Scope::Read),
         }
     }
 }
@@ -91,20 +100,20 @@ fn expect_all<'a>(
 /// What a caller sees of appointments.
 #[derive(Clone, Debug)]
 pub(crate) struct Viewer {
-    /// The calendars that they see; places on others are left out.
-    pub(crate) prefixes: Prefixes,
-    /// The calendars on which they see persons.
-    persons: Prefixes,
+    /// The appointments that they see; places on other calendars are left out.
+    pub(crate) reach: Reach,
+    /// The appointments whose persons they see.
+    persons: Reach,
 }
 
 impl Viewer {
     /// The appointment as they see it; none when it is on none of their calendars.
     pub(crate) fn see<'a>(&self, appointment: &'a Appointment) -> Option<Cow<'a, Appointment>> {
         let is_person_shown = self.persons.has_all_of(appointment);
-        if is_person_shown && self.prefixes.has_all_of(appointment) {
+        if is_person_shown && self.reach.has_all_of(appointment) {
             return Some(Cow::Borrowed(appointment));
         }
-        let mut seen = self.prefixes.show(appointment)?;
+        let mut seen = self.reach.show(appointment)?;
         if !is_person_shown {
             seen.person = Person::default();
         }
@@ -113,7 +122,7 @@ impl Viewer {
 
     /// Takes out of an answer what they do not see.
     fn reduce(&self, answer: &mut Answer) {
-        if self.prefixes.is_all() && self.persons.is_all() {
+        if self.reach.is_all() && self.persons.is_all() {
             return;
         }
         answer.outcome.appointments.retain_mut(|it| {
@@ -148,7 +157,7 @@ impl<M> Call<M> {
         let sender = extensions.get::<Peer>().and_then(|peer| peer.address);
         let context = Context {
             method,
-            prefixes: principal.rights.calendars_for(wanted),
+            reach: principal.rights.reach_for(wanted),
             principal,
             sender,
             wait: Wait { deadline, permit },
@@ -206,7 +215,7 @@ impl Api {
                 Context {
                     method,
                     principal,
-                    mut prefixes,
+                    mut reach,
                     sender,
                     wait: Wait { deadline, permit },
                 },
@@ -216,30 +225,36 @@ impl Api {
         let is_named = fields.request_id(message.request_id());
         let command = parse(&message, &mut fields);
         let is_for_staff = fields.is_for_staff();
-        let command = fields.finish(is_named.and(command))?;
+        let mut command = fields.finish(is_named.and(command))?;
         if is_for_staff {
             if !principal.has(Scope::Staff) {
                 return Err(AuthError::StaffOnly.into());
             }
-            prefixes = prefixes.and(&principal.rights.calendars_of(Scope::Staff));
+            if reach.customer.is_some() {
+                return Err(AuthError::StaffOnly.into());
+            }
+            reach = reach.and(&principal.rights.reach_of(Scope::Staff));
         }
-        if !prefixes.is_all() {
-            expect_all(&prefixes, &command.needs().calendars)?;
+        if !reach.calendars.is_all() {
+            expect_all(&reach.calendars, &command.needs().calendars)?;
+        }
+        if let Some(customer) = &reach.customer {
+            narrow(&mut command, customer)?;
         }
         let viewer = Viewer {
             persons: if brings_person(&command) {
-                prefixes.clone()
+                reach.clone()
             } else {
-                principal.rights.calendars_of(Scope::Read)
+                principal.rights.reach_of(Scope::Read)
             },
-            prefixes: prefixes.clone(),
+            reach: reach.clone(),
         };
         let caller = principal.name;
         let is_dry_run = message.validate_only();
         let request = identify(method, message, &caller);
         let terms = SubmitOptions {
             caller,
-            prefixes,
+            reach,
             sender,
             method,
             request,

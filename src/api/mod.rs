@@ -7,6 +7,7 @@ pub mod context;
 pub mod convert;
 mod encoded;
 mod no_answer;
+mod own;
 mod routes;
 pub mod services;
 pub mod stack;

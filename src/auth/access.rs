@@ -36,6 +36,9 @@ pub enum AuthError {
         /// The calendars on which it may.
         prefixes: Prefixes,
     },
+    /// The caller may do this for its own appointments alone, and names another customer or asks for
+    /// everybody's.
+    OwnOnly,
     /// The caller calls too often, or sends wrong credentials too often.
     TooOften {
         /// When it may come again.
@@ -296,9 +299,11 @@ impl Access {
             match now {
                 Ok(now) if now.name == principal.name => {
                     check(&now, wanted)?;
-                    let prefixes = now.rights.calendars_for(wanted);
-                    if !prefixes.include(&principal.rights.calendars_for(wanted)) {
-                        return Err(AuthError::OutOfReach { prefixes });
+                    let reach = now.rights.reach_for(wanted);
+                    if !reach.includes(&principal.rights.reach_for(wanted)) {
+                        return Err(AuthError::OutOfReach {
+                            prefixes: reach.calendars,
+                        });
                     }
                 }
                 Ok(_) => return Err(AuthError::InvalidCredentials),

@@ -11,11 +11,13 @@ use serde::Deserialize;
 
 use super::credentials::{TOKEN_CHARACTERS_MAX, TOKEN_CHARACTERS_MIN, TokenHash};
 use super::file::read_file;
-use super::jwt::{Issuer, Issuers, VerifiedJwt};
+use super::granted_claim::{GrantedClaim, expect_narrow, has_same_prefix};
+use super::jwt::{EMAIL_VERIFIED, Issuer, Issuers, VerifiedJwt};
 use super::rights::Rights;
 use super::scopes::Scopes;
 use bookd_core::ids::Caller;
 use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 
 /// The longest name of a principal, in characters.
 const NAME_CHARACTERS_MAX: usize = 200;
@@ -51,6 +53,9 @@ pub struct Grant {
     /// credential may have a grant for each of several prefixes.
     #[serde(default)]
     pub prefix: String,
+    /// The claim with the e-mail address of the customer to whose appointments `read` and `book` are
+    /// narrowed, of an issuer's tokens. The claim `email` counts with `email_verified` alone.
+    pub own: Option<String>,
 }
 
 /// Why the grants cannot be used.
@@ -73,11 +78,6 @@ pub(super) struct Granted {
 /// The problem of two grants that ought to be one.
 const SAME_CREDENTIAL: &str =
     "another grant has the same credential and the same prefix: give it all scopes";
-
-fn has_same_prefix(one: &Rights, other: &Rights) -> bool {
-    one.grants()
-        .any(|(_, prefixes)| other.grants().any(|(_, it)| it == prefixes))
-}
 
 impl Granted {
     /// Adds a further grant of the same credential.
@@ -111,15 +111,6 @@ pub struct Grants {
     beginnings: HashMap<String, Granted>,
     pub(super) issuers: Issuers,
     claims: Vec<GrantedClaim>,
-}
-
-/// What the tokens of an issuer are granted that have this value in this claim.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct GrantedClaim {
-    issuer: String,
-    claim: String,
-    value: String,
-    rights: Rights,
 }
 
 /// What the configuration file says of who may call.
@@ -194,8 +185,11 @@ impl Grants {
         let prefixes = Prefixes::parse(&grant.prefix).map_err(|it| format!("`prefix` {it}"))?;
         let granted = Granted {
             name: grant.name.as_deref().map(principal_name).transpose()?,
-            rights: Rights::of(scopes.collect::<Result<_, _>>()?, prefixes),
+            rights: Rights::of(scopes.collect::<Result<_, _>>()?, Reach::on(prefixes)),
         };
+        if grant.own.is_some() {
+            expect_narrow(grant.issuer.is_some(), &granted.rights)?;
+        }
         if grant.issuer.is_none() && (grant.claim.is_some() || grant.value.is_some()) {
             return Err("`claim` and `value` want an `issuer`".to_owned());
         }
@@ -242,13 +236,10 @@ impl Grants {
             issuer: issuer.to_owned(),
             claim: grant.claim.clone().unwrap_or_else(|| SUBJECT.to_owned()),
             value,
+            own: grant.own.clone(),
             rights: granted.rights,
         };
-        let is_same = |it: &GrantedClaim| {
-            (&it.issuer, &it.claim, &it.value) == (&added.issuer, &added.claim, &added.value)
-                && has_same_prefix(&it.rights, &added.rights)
-        };
-        if self.claims.iter().any(is_same) {
+        if self.claims.iter().any(|it| it.is_same(&added)) {
             return Err(SAME_CREDENTIAL.to_owned());
         }
         self.claims.push(added);
@@ -257,14 +248,18 @@ impl Grants {
 
     /// The rights of a verified token: those of every grant whose claim it has.
     pub(super) fn of_jwt(&self, jwt: &VerifiedJwt) -> Rights {
-        let suits = |it: &&GrantedClaim| it.issuer == jwt.issuer && jwt.has(&it.claim, &it.value);
-        let granted = self.claims.iter().filter(suits);
-        granted.map(|it| it.rights.clone()).collect()
+        let granted = || {
+            let suits =
+                |it: &&GrantedClaim| it.issuer == jwt.issuer && jwt.has(&it.claim, &it.value);
+            let granted = self.claims.iter().filter(suits);
+            granted.filter_map(|it| it.rights_of(jwt)).collect()
+        };
+        jwt.rights.get_or_init(granted).clone()
     }
 
     /// Whether a grant asks for this claim.
     pub(super) fn asks_for(&self, claim: &str) -> bool {
-        self.claims.iter().any(|it| it.claim == claim)
+        claim == EMAIL_VERIFIED || self.claims.iter().any(|it| it.asks_for(claim))
     }
 
     /// What a token is granted. Its hash is looked up, so that the time that this takes says
@@ -385,7 +380,10 @@ mod tests {
         };
         let grants = load(&[on("acme/", "ada"), on("beta/", "ada")]).unwrap();
         let rights = &grants.of_certificate("CN=ada").unwrap().rights;
-        assert_eq!(rights.calendars_of(Scope::Read).to_string(), "acme/, beta/");
+        assert_eq!(
+            rights.reach_of(Scope::Read).calendars.to_string(),
+            "acme/, beta/"
+        );
         assert!(problem(&[on("acme/", "ada"), on("acme/", "ada")]).contains("same prefix"));
         assert!(problem(&[on("acme/", "ada"), on("beta/", "bob")]).contains("another name"));
     }
@@ -451,6 +449,21 @@ mod tests {
                     ..certificate("a", &["read"])
                 },
                 "`prefix` must be empty",
+            ),
+            (
+                Grant {
+                    own: Some("email".to_owned()),
+                    ..certificate("a", &["read"])
+                },
+                "wants an `issuer`",
+            ),
+            (
+                Grant {
+                    own: Some("email".to_owned()),
+                    scopes: vec!["book".to_owned(), "staff".to_owned()],
+                    ..claiming(Some("ada"))
+                },
+                "slots, read and book alone",
             ),
             (unnamed, "needs a `name`"),
             (both, "and only one"),

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet, PublicKeyUse};
@@ -18,9 +18,15 @@ use serde_json::{Map, Value};
 
 use super::credentials::TokenHash;
 use super::file::read_file;
+use super::rights::Rights;
 use crate::clock::{Clock, SystemClock};
+use crate::fold::{email_key, is_address};
+use bookd_core::appointment::EmailKey;
 use bookd_core::ids::Caller;
 
+/// The claim with a person's address, and the one that says whether the issuer has verified it.
+const EMAIL: &str = "email";
+pub(super) const EMAIL_VERIFIED: &str = "email_verified";
 /// By how much the clocks of an issuer and this server may differ.
 const SKEW_SECONDS: i64 = 30;
 /// The largest file of keys, in bytes, and the most keys in it.
@@ -57,6 +63,9 @@ pub(super) struct VerifiedJwt {
     token: Box<str>,
     /// In seconds since 1970.
     expires: i64,
+    /// What it is granted, once that was asked. It is remembered with the grants that it was asked
+    /// of, and verified anew for others.
+    pub(super) rights: OnceLock<Rights>,
 }
 
 impl VerifiedJwt {
@@ -68,6 +77,19 @@ impl VerifiedJwt {
             Some(one) => is_it(one),
             None => false,
         }
+    }
+
+    /// The key of the e-mail address in a claim; none where there is none, or where it is `email` and
+    /// the issuer does not say that it was verified (OpenID Connect Core 1.0, section 5.1).
+    pub(super) fn address(&self, claim: &str) -> Option<EmailKey> {
+        let is_verified =
+            claim != EMAIL || self.claims.get(EMAIL_VERIFIED) == Some(&Value::Bool(true));
+        let address = self.claims.get(claim)?.as_str()?;
+        let key = email_key(address);
+        // Folding has several spellings stand for one, such as ſ and s: good for a look-up, and
+        // another person's mailbox here.
+        let is_spelt_so = address.is_ascii() || key.as_str() == address;
+        (is_verified && is_address(address) && is_spelt_so).then_some(key)
     }
 
     /// How long it is valid still, by this server's clock and what clocks may differ by; none when
@@ -252,6 +274,7 @@ impl VerifiedJwt {
             issuer,
             expires,
             claims,
+            rights: OnceLock::new(),
         })
     }
 }

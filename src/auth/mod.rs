@@ -7,6 +7,7 @@
 mod access;
 mod credentials;
 mod file;
+mod granted_claim;
 mod grants;
 mod jwt;
 mod rates;

@@ -104,6 +104,13 @@ impl MethodScopes {
         self.0 == Scopes::default()
     }
 
+    /// Whether the method shows or changes appointments: those that want `read` or `book` and that
+    /// neither `slots` nor `manage` opens.
+    pub fn is_of_appointments(self) -> bool {
+        let is_for_others = self.0.has(Scope::Slots) || self.0.has(Scope::Manage);
+        !is_for_others && (self.0.has(Scope::Read) || self.0.has(Scope::Book))
+    }
+
     /// Whether a caller with these scopes may call the method.
     pub fn is_met_by(self, scopes: Scopes) -> bool {
         self.is_open() || self.0.0 & scopes.0 != 0

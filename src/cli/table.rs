@@ -190,6 +190,22 @@ fn principal(principal: &Value) -> String {
         .iter()
         .map(|scope| word(scope, "SCOPE_"))
         .collect();
+    let on = |grant: &Value| {
+        let prefix = match text(&grant["prefix"]) {
+            all if all.is_empty() => "all".to_owned(),
+            prefix => prefix,
+        };
+        let of: Vec<String> = items(grant, "scopes")
+            .iter()
+            .map(|scope| word(scope, "SCOPE_"))
+            .collect();
+        let whose = match text(&grant["customer"]) {
+            everybody if everybody.is_empty() => String::new(),
+            customer => format!(" of {customer} alone"),
+        };
+        format!("{prefix} ({}{whose})", of.join(" "))
+    };
+    let calendars: Vec<String> = items(principal, "grants").iter().map(on).collect();
     let rows = [
         ("name", name),
         (
@@ -197,6 +213,7 @@ fn principal(principal: &Value) -> String {
             word(&principal["credential"], "CREDENTIAL_KIND_"),
         ),
         ("scopes", scopes.join(", ")),
+        ("calendars", calendars.join(", ")),
     ];
     table(
         &["what", "value"],

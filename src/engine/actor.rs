@@ -434,7 +434,7 @@ impl Actor {
                 continue;
             };
             ends_deletion |= self.is_end_of_deletion(&envelope.command);
-            match self.blocked(&envelope.command, &envelope.options.prefixes) {
+            match self.blocked(&envelope.command, &envelope.options.reach) {
                 Some(failure) => envelope.reply.send(Err(failure)),
                 None => batch.decide_command(&mut self.state, envelope, seen),
             }

@@ -13,7 +13,7 @@ use bookd_core::change::{Change, Event};
 use bookd_core::command::Command;
 use bookd_core::decide::{Decision, Outcome, decide_within};
 use bookd_core::ids::{AppointmentKey, CalendarId, Revision};
-use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::refusal::Refusal;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
@@ -123,10 +123,10 @@ impl Batch {
                 if earlier.fingerprint != request.fingerprint {
                     return Err(Refusal::RequestIdReused.into());
                 }
-                return Ok(replayed(state, command, &options.prefixes, earlier));
+                return replayed(state, command, &options.reach, earlier);
             }
         }
-        let decision = decide_within(&options.prefixes, state, command, self.now)?;
+        let decision = decide_within(&options.reach, state, command, self.now)?;
         if options.is_dry_run {
             return Ok(dry_run(state, decision, self.now));
         }
@@ -212,27 +212,34 @@ fn reaches_back(calendar: &Calendar, now: Instant) -> bool {
 }
 
 /// The answer to a repeated request: the ids and the revision of the first answer, with the
-/// resources as they are now. Appointments that the caller may no longer see are left out.
+/// resources as they are now. Appointments that the caller no longer reaches are left out, and of
+/// nothing else there is no answer.
 fn replayed(
     state: &State,
     command: &Command,
-    prefixes: &Prefixes,
+    reach: &Reach,
     earlier: &RequestRecord,
-) -> Draft {
+) -> Result<Draft, Failure> {
     let find = |id: &_| {
         let found = state.appointments.get(id);
-        found.filter(|it| prefixes.has_all_of(it))
+        found.filter(|it| reach.has_all_of(it))
     };
     let is_series = matches!(command, Command::BookSeries(_));
     let series = is_series
         .then(|| SeriesReport::of_booked(&earlier.appointments, find))
         .flatten();
-    let appointments = earlier
+    let appointments: Vec<_> = earlier
         .appointments
         .iter()
         .filter_map(find)
         .cloned()
         .collect();
+    if let Some(id) = earlier.appointments.first()
+        && appointments.is_empty()
+        && !reach.is_all()
+    {
+        return Err(Refusal::AppointmentNotFound(*id).into());
+    }
     let calendar = earlier
         .calendar
         .as_ref()
@@ -245,11 +252,11 @@ fn replayed(
         candidates: Vec::new(),
         series,
     };
-    Draft {
+    Ok(Draft {
         revision: earlier.revision,
         outcome,
         calendar,
-    }
+    })
 }
 
 /// The answer that the command would have. The state stays as it is.

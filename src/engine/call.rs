@@ -10,7 +10,7 @@ use bookd_core::appointment::Appointment;
 use bookd_core::calendar::Calendar;
 use bookd_core::decide::Outcome;
 use bookd_core::ids::{Caller, Revision};
-use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::time::Instant;
 
 use super::closed_calendar::DeletionLock;
@@ -34,9 +34,9 @@ pub struct Wait {
 pub struct SubmitOptions {
     /// The authenticated caller, as the log records it.
     pub caller: Caller,
-    /// The calendars that the caller may change; by default all. Those that the command names are
-    /// among them.
-    pub prefixes: Prefixes,
+    /// What the caller may change; by default everything. The calendars that the command names are
+    /// within reach.
+    pub reach: Reach,
     /// The connection that the command came by; none = this process. Connections are served in
     /// turn.
     pub sender: Option<SocketAddr>,

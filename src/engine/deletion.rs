@@ -21,9 +21,12 @@ use bookd_core::calendar::Calendar;
 use bookd_core::change::AppointmentEvent;
 use bookd_core::command::{Beforehand, Command};
 use bookd_core::decide::expect_etag;
-use bookd_core::deletion::{STAMPS, Staged, cancelled_with_calendar, is_staged};
+use bookd_core::deletion::{
+    STAMPS, Staged, cancelled_with_calendar, is_cancelled_with_calendar, is_staged,
+};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Etag};
 use bookd_core::log::{LogEvent, LoggedAppointment, Touched, What};
+use bookd_core::reach::Reach;
 use bookd_core::refusal::Refusal;
 use bookd_core::time::Instant;
 
@@ -70,6 +73,8 @@ impl Default for DeletionSettings {
 struct Slice {
     events: Vec<LogEvent>,
     others: Vec<(AppointmentKey, AppointmentId)>,
+    /// One that the deletion would cancel and that the caller may not change.
+    beyond: Option<AppointmentId>,
 }
 
 impl Slice {
@@ -77,6 +82,7 @@ impl Slice {
         reader: &mut dyn Reader,
         keys: &[AppointmentKey],
         begun: &BegunDeletion,
+        reach: &Reach,
     ) -> Result<Self, StoreError> {
         let (mut slice, found) = (Self::default(), reader.appointments_by_key(keys)?.0);
         if found.len() != keys.len() {
@@ -86,6 +92,9 @@ impl Slice {
             )));
         }
         for it in found {
+            if is_cancelled_with_calendar(it.state) && !reach.has_all_of(&it) {
+                slice.beyond = slice.beyond.or(Some(it.id));
+            }
             if is_staged(&it, begun.now) {
                 slice.events.push(cancelled(&it, &begun.calendar.id));
             } else {
@@ -149,7 +158,7 @@ impl Engine {
         let deletion_lock = DeletionLock::new(guard.await.map_err(|_| Failure::ExpiredInQueue)?);
         let prepared = timeout_at(
             deadline,
-            self.prepare_deletion((calendar, etag), &deletion_lock, deadline),
+            self.prepare_deletion((calendar, etag), &deletion_lock, (deadline, &options.reach)),
         );
         match prepared.await.map_err(|_| Failure::ExpiredInQueue)?? {
             Prepared::Whole(beforehand) => Ok(Some((Box::new(beforehand), deletion_lock))),
@@ -163,7 +172,7 @@ impl Engine {
         &self,
         (calendar, etag): (&CalendarId, Option<Etag>),
         deletion_lock: &DeletionLock,
-        deadline: Deadline,
+        (deadline, reach): (Deadline, &Reach),
     ) -> Result<Prepared, Failure> {
         let (calendar, deletion_lock) = (calendar.clone(), Arc::downgrade(deletion_lock));
         let Some(begun) = self
@@ -188,9 +197,12 @@ impl Engine {
         while !left.is_empty() {
             let started = Deadline::now();
             let (slice, rest) = left.split_at(size.min(left.len()));
-            let (keys, of) = (slice.to_vec(), Arc::clone(&begun));
-            let read = move |reader: &mut dyn Reader| Slice::read(reader, &keys, &of);
+            let (keys, of, reach) = (slice.to_vec(), Arc::clone(&begun), reach.clone());
+            let read = move |reader: &mut dyn Reader| Slice::read(reader, &keys, &of, &reach);
             let slice = self.read_by(&self.deciders, Some(deadline), read).await?;
+            if let Some(beyond) = slice.beyond {
+                return Ok(Prepared::Refused(Refusal::OutOfReach(beyond)));
+            }
             others.extend(slice.others);
             if others.len() > OTHERS_MAX {
                 return Ok(Prepared::NotWorthIt);

@@ -11,7 +11,7 @@ use bookd_core::appointment::{Appointment, EmailKey};
 use bookd_core::calendar::Calendar;
 use bookd_core::command::{Command, Needs};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId};
-use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
 
@@ -51,10 +51,10 @@ impl PrefetchSource for Actor {
     fn keys_of_email(
         &mut self,
         email: &EmailKey,
-        prefixes: &Prefixes,
+        reach: &Reach,
         limit: usize,
     ) -> Result<Vec<AppointmentKey>, StoreError> {
-        self.store.keys_of_email(email, prefixes, limit)
+        self.store.keys_of_email(email, reach, limit)
     }
 
     fn series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {
@@ -85,7 +85,7 @@ impl Actor {
         self.load_missing(&mut seen.iter().filter_map(|it| it.calendar.clone()))?;
         let needs: Vec<Needs> = envelopes
             .iter()
-            .map(|it| it.command.needs_within(&it.options.prefixes))
+            .map(|it| it.command.needs_within(&it.options.reach))
             .collect();
         let of_seen = seen.iter().flat_map(|it| it.appointments.iter().copied());
         prefetch(
@@ -161,7 +161,7 @@ impl Actor {
 
     /// Why a command cannot be decided now, if something that it looks at cannot be loaded or is
     /// damaged.
-    pub(super) fn blocked(&self, command: &Command, prefixes: &Prefixes) -> Option<Failure> {
+    pub(super) fn blocked(&self, command: &Command, reach: &Reach) -> Option<Failure> {
         if self.unloadable.is_empty() && self.damaged.is_empty() {
             return None;
         }
@@ -170,10 +170,9 @@ impl Actor {
             .appointments
             .iter()
             .filter_map(|id| self.state.appointments.get(id))
-            .filter(|it| prefixes.has_some_of(it));
+            .filter(|it| reach.has_some_of(it));
         let series = needs.series_in(&self.state);
-        let is_of_series =
-            |it: &&Arc<Appointment>| it.series() == series && prefixes.has_some_of(it);
+        let is_of_series = |it: &&Arc<Appointment>| it.series() == series && reach.has_some_of(it);
         let of_series = self
             .state
             .appointments

@@ -10,7 +10,7 @@ use bookd_core::appointment::{Appointment, EmailKey};
 use bookd_core::command::Needs;
 use bookd_core::decide::REDACTED_MAX;
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId};
-use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
 
@@ -30,12 +30,12 @@ pub(super) trait PrefetchSource {
         &mut self,
         keys: &[AppointmentKey],
     ) -> Result<Vec<Appointment>, StoreError>;
-    /// The keys of at most `limit` appointments with this address on these calendars alone, the
-    /// earliest first.
+    /// The keys of at most `limit` appointments with this address and all calendars within reach,
+    /// the earliest first.
     fn keys_of_email(
         &mut self,
         email: &EmailKey,
-        prefixes: &Prefixes,
+        reach: &Reach,
         limit: usize,
     ) -> Result<Vec<AppointmentKey>, StoreError>;
     /// The appointments of a series, by start and id.
@@ -64,7 +64,7 @@ pub(super) fn prefetch(
         .collect();
     for it in needs {
         if let Some(email) = &it.email {
-            keys.extend(source.keys_of_email(email, &it.prefixes, REDACTED_MAX)?);
+            keys.extend(source.keys_of_email(email, &it.reach, REDACTED_MAX)?);
         }
     }
     let ids: Vec<AppointmentId> = ids.into_iter().collect();

@@ -14,7 +14,7 @@ use bookd_core::calendar::Calendar;
 use bookd_core::command::Command;
 use bookd_core::decide::{decide_within, expire};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, SeriesId};
-use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
 
@@ -76,10 +76,10 @@ impl PrefetchSource for SnapshotSource<'_> {
     fn keys_of_email(
         &mut self,
         email: &EmailKey,
-        prefixes: &Prefixes,
+        reach: &Reach,
         limit: usize,
     ) -> Result<Vec<AppointmentKey>, StoreError> {
-        self.moment.keys_of_email(email, prefixes, limit)
+        self.moment.keys_of_email(email, reach, limit)
     }
 
     fn series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {
@@ -151,10 +151,10 @@ fn answer_at(
         snapshots,
         state,
     };
-    let needs = command.needs_within(&options.prefixes);
+    let needs = command.needs_within(&options.reach);
     prefetch(&mut source, &[needs], [], now)?;
     source.expire(now)?;
-    let decision = match decide_within(&options.prefixes, &source.state, command, now) {
+    let decision = match decide_within(&options.reach, &source.state, command, now) {
         Err(refusal) => return Ok(Some(Err(refusal.into()))),
         Ok(decision) if options.is_dry_run => decision,
         Ok(_) => return Ok(None),

@@ -8,8 +8,8 @@ use tokio::time::Instant as Deadline;
 use crate::store::Reader;
 use bookd_core::appointment::Appointment;
 use bookd_core::calendar::Calendar;
-use bookd_core::command::Command;
-use bookd_core::decide::Hours;
+use bookd_core::command::{Command, Redacted};
+use bookd_core::decide::{Hours, REDACTED_MAX};
 use bookd_core::time::Instant;
 
 use super::reply::Reply;
@@ -114,6 +114,9 @@ impl Engine {
                 )
                 .await;
         }
+        if let Command::Redact(redacted) = &mut *command {
+            self.find_redacted(redacted, &options).await?;
+        }
         if self.is_decided_on_snapshot(&command, &options) {
             let shared = Arc::from(command);
             if let Some(answer) = self
@@ -134,6 +137,35 @@ impl Engine {
             self.load_missing(missing, &wait).await?;
         }
         self.ask_writer(command, options).await
+    }
+
+    /// Finds the appointments of an address, beside the writer, for a caller who reaches only a part
+    /// of them: the others may be many.
+    async fn find_redacted(
+        &self,
+        redacted: &mut Redacted,
+        options: &SubmitOptions,
+    ) -> Result<(), Failure> {
+        let Redacted::Email(email) = redacted else {
+            return Ok(());
+        };
+        if options.reach.is_all() {
+            return Ok(());
+        }
+        let (of, reach) = (email.clone(), options.reach.clone());
+        let find = move |reader: &mut dyn Reader| {
+            let mut ids = Vec::new();
+            reader.at_once(&mut |moment| {
+                let keys = moment.keys_of_email(&of, &reach, REDACTED_MAX)?;
+                let found = moment.appointments_by_key(&keys)?;
+                ids = found.into_iter().map(|it| it.id).collect();
+                Ok(())
+            })?;
+            Ok(ids)
+        };
+        let found = self.read_by(&self.deciders, options.deadline, find).await?;
+        *redacted = Redacted::Found(email.clone(), found);
+        Ok(())
     }
 
     /// Has the writer decide a command.

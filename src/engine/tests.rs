@@ -9,7 +9,7 @@ use std::task::{Context, Waker as TaskWaker};
 use super::*;
 use crate::clock::{ManualClock, SystemClock};
 use crate::layout::Layout;
-use crate::store::CalendarFilter;
+use crate::store::WatchFilter;
 use crate::store::memory::Memory;
 use bookd_core::calendar::Profile;
 use bookd_core::calendar::appointment_type::Limits;
@@ -17,7 +17,6 @@ use bookd_core::calendar::availability::Availability;
 use bookd_core::command::Command;
 use bookd_core::command::ProfilePatch;
 use bookd_core::ids::Etag;
-use bookd_core::prefixes::Prefixes;
 use bookd_core::time::zone::Zone;
 
 /// Longer than any call takes that does not wait.
@@ -171,7 +170,7 @@ async fn whatever_waits_for_a_writer_that_is_gone_is_told_so_at_once() {
                 .await
                 .unwrap();
             let mut watch = engine
-                .watch((CalendarFilter::All, Prefixes::ALL), Revision(0), None)
+                .watch(WatchFilter::ALL, Revision(0), None)
                 .await
                 .unwrap();
             assert!(matches!(
@@ -219,7 +218,7 @@ async fn whatever_waits_for_a_writer_that_is_gone_is_told_so_at_once() {
                 at_once("a watch of slots", end, touches.woken(never)).await,
                 Wakeup::Closed
             );
-            let late = engine.watch((CalendarFilter::All, Prefixes::ALL), Revision(1), None);
+            let late = engine.watch(WatchFilter::ALL, Revision(1), None);
             assert_eq!(at_once("a new watch", end, late).await.err(), gone);
             assert!(matches!(
                 at_once("the end", end, running.stopped()).await,

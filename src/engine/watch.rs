@@ -16,10 +16,9 @@ use crate::log::committed::TailChange;
 use crate::log::registry::Subscriber;
 use crate::log::subscriptions::{Subscription, SubscriptionRefused};
 use crate::log::{WatchSettings, WholeChange};
-use crate::store::{CalendarFilter, ChangePage, ChangePart};
+use crate::store::{CalendarFilter, ChangePage, ChangePart, WatchFilter};
 use bookd_core::ids::{CalendarId, Revision};
 use bookd_core::log::LogPosition;
-use bookd_core::prefixes::Prefixes;
 
 /// The number of watches that read the store at a time; the other connections are for other calls.
 pub(super) const CATCHING_UP_MAX: usize = READERS_MAX / 2;
@@ -179,10 +178,11 @@ impl Watch {
     fn is_up_to_date(&mut self, change: &mut Queued) -> bool {
         let newest = self.engine.revision();
         let subscriptions = &self.subscription.subscriptions;
+        let filter = &self.subscription.subscriber.filter;
         let is_known = self.is_fresh
             || match change {
-                Queued::Whole(whole) => subscriptions.renew(whole, self.read_at, newest),
-                Queued::Part(part) => subscriptions.refresh(part, self.read_at, newest),
+                Queued::Whole(whole) => subscriptions.renew(whole, (self.read_at, newest), filter),
+                Queued::Part(part) => subscriptions.refresh(part, (self.read_at, newest), filter),
             };
         if !is_known {
             self.queue.clear();
@@ -231,11 +231,7 @@ impl Watch {
         let of_tail = if from.is_within_change() {
             None
         } else {
-            subscriptions.page(
-                self.position,
-                newest,
-                (&subscriber.filter, &subscriber.seen),
-            )
+            subscriptions.page(self.position, newest, &subscriber.filter)
         };
         if let Some(page) = of_tail {
             self.queue
@@ -328,19 +324,18 @@ impl CalendarWatch {
 }
 
 impl Engine {
-    /// Watches from the revision `start` on, for somebody who may see the calendars `seen`: 0 =
-    /// changes after now, 1 = from the beginning. The revision after the newest one waits; a later
-    /// one is refused.
+    /// Watches from the revision `start` on: 0 = changes after now, 1 = from the beginning. The
+    /// revision after the newest one waits; a later one is refused.
     pub async fn watch(
         &self,
-        (filter, seen): (CalendarFilter, Prefixes),
+        filter: WatchFilter,
         start: Revision,
         deadline: Option<Monotonic>,
     ) -> Result<Watch, Failure> {
         // Registered before anything is read, so that no later change is missed.
         let subscription = self
             .subscriptions
-            .register((filter, seen), false, self.bell.clone())?;
+            .register(filter, false, self.bell.clone())?;
         let newest = self.revision();
         let position = if start == Revision(0) {
             newest
@@ -418,7 +413,7 @@ impl Engine {
     pub fn touches(&self, calendars: Vec<CalendarId>) -> Result<CalendarWatch, Failure> {
         Ok(CalendarWatch {
             subscription: self.subscriptions.register(
-                (CalendarFilter::Among(calendars), Prefixes::ALL),
+                WatchFilter::of(CalendarFilter::Among(calendars)),
                 true,
                 self.bell.clone(),
             )?,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use crate::store::log_reader::message_bytes;
-use crate::store::{CalendarFilter, ChangePart};
+use crate::store::{ChangePart, WatchFilter};
 use bookd_core::appointment::{Appointment, Place};
 use bookd_core::change::{Change, Event};
 use bookd_core::ids::Revision;
@@ -140,22 +140,28 @@ impl Committed {
         prefixes.is_all() || self.calendars().all(|calendar| prefixes.has(calendar))
     }
 
+    /// The events that a watcher sees, with their indices.
+    fn shown(
+        &self,
+        filter: &WatchFilter,
+        latest: &Appointments,
+    ) -> impl Iterator<Item = (usize, &LogEvent)> {
+        let events = self.entry.events.iter().enumerate();
+        events.filter(|(index, event)| filter.shows(event, latest[*index].as_deref()))
+    }
+
+    /// Whether a watcher sees an event of it; `latest` has its appointments as they are now.
+    pub(super) fn shows_any(&self, filter: &WatchFilter, latest: &Appointments) -> bool {
+        self.shown(filter, latest).next().is_some()
+    }
+
     /// The change as a watcher receives it: the events that pass, with appointments as of the
     /// change but for the personal data, which is as in `latest`.
-    pub(crate) fn to_part(&self, filter: &CalendarFilter, latest: &Appointments) -> ChangePart {
-        let passing = || {
-            self.entry
-                .events
-                .iter()
-                .enumerate()
-                .filter(|(_, event)| filter.passes(event))
-        };
+    pub(crate) fn to_part(&self, filter: &WatchFilter, latest: &Appointments) -> ChangePart {
+        let passing = || self.shown(filter, latest);
         let appointment = |(index, _): (usize, _)| {
-            Some(
-                self.appointments[index]
-                    .as_ref()?
-                    .with_person(latest[index].as_ref()?.person.clone()),
-            )
+            let then = self.appointments[index].as_ref()?;
+            Some(then.with_person(filter.person_of(latest[index].as_ref()?)))
         };
         let events = passing().map(|(_, event)| event.clone()).collect();
         ChangePart {
@@ -213,7 +219,7 @@ impl WholeChange {
         if let Some((_, message)) = made.filter(|made| made.0 == self.version) {
             return message;
         }
-        let message = make(&self.committed.to_part(&CalendarFilter::All, latest));
+        let message = make(&self.committed.to_part(&WatchFilter::ALL, latest));
         let mut kept = self.committed.message();
         // Whoever took the change later has a message of a later version.
         if kept.as_ref().is_none_or(|kept| kept.0 < self.version) {
@@ -256,11 +262,7 @@ mod tests {
     fn taken(tail: &Tail, after: u64) -> WholeChange {
         let newest = tail.end().unwrap();
         let page = tail
-            .page(
-                Revision(after),
-                newest,
-                (&CalendarFilter::All, &Prefixes::ALL),
-            )
+            .page(Revision(after), newest, &WatchFilter::ALL)
             .unwrap();
         let Some(TailChange::Whole(whole)) = page.changes.into_iter().next() else {
             unreachable!("everything passes")

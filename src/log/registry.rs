@@ -11,15 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 use crate::bell::{Bell, Lists};
-use crate::store::CalendarFilter;
+use crate::store::{CalendarFilter, WatchFilter};
 use bookd_core::ids::{CalendarId, Revision};
-use bookd_core::prefixes::Prefixes;
 
 /// A registered watcher.
 pub(crate) struct Subscriber {
-    pub(crate) filter: CalendarFilter,
-    /// The calendars that the watcher may see. A change that touches others too is not shown whole.
-    pub(crate) seen: Prefixes,
+    pub(crate) filter: WatchFilter,
     /// Also woken when the clock is moved by hand.
     pub(super) is_timed: bool,
     /// The first change that passes the filter since the watcher looked last; 0 = none.
@@ -35,14 +32,9 @@ pub(crate) struct Subscriber {
 }
 
 impl Subscriber {
-    pub(super) fn new(
-        (filter, seen): (CalendarFilter, Prefixes),
-        is_timed: bool,
-        bell: Option<Bell>,
-    ) -> Self {
+    pub(super) fn new(filter: WatchFilter, is_timed: bool, bell: Option<Bell>) -> Self {
         Self {
             filter,
-            seen,
             is_timed,
             pending: AtomicU64::new(0),
             woken: Notify::new(),
@@ -118,7 +110,7 @@ impl Registry {
     pub(super) fn insert(&mut self, subscriber: Arc<Subscriber>) -> u64 {
         self.last_number += 1;
         let number = self.last_number;
-        match &subscriber.filter {
+        match &subscriber.filter.calendars {
             CalendarFilter::Among(calendars) => {
                 for id in calendars {
                     self.by_calendar
@@ -151,7 +143,7 @@ impl Registry {
                 .for_each(|it| it.note(*first, wakes));
         }
         for subscriber in self.unnamed.values() {
-            let first = match &subscriber.filter {
+            let first = match &subscriber.filter.calendars {
                 CalendarFilter::Prefixes(prefixes) => {
                     let of = |prefix| {
                         let from = firsts.range(prefix..);
@@ -174,7 +166,7 @@ impl Registry {
             return;
         };
         self.unnamed.remove(&number);
-        if let CalendarFilter::Among(calendars) = &subscriber.filter {
+        if let CalendarFilter::Among(calendars) = &subscriber.filter.calendars {
             for id in calendars {
                 if let Some(watchers) = self.by_calendar.get_mut(id) {
                     watchers.remove(&number);

@@ -19,10 +19,9 @@ use super::registry::{Registry, Subscriber, Wakes};
 use super::tail::{Tail, TailPage};
 use crate::bell::Bell;
 use crate::layout::Layout;
-use crate::store::{CalendarFilter, ChangePart};
+use crate::store::{ChangePart, WatchFilter};
 use bookd_core::change::Change;
 use bookd_core::ids::Revision;
-use bookd_core::prefixes::Prefixes;
 
 /// The largest number of changes that wait to be moved into the tail. Beyond it the oldest batches
 /// are dropped, and watchers read them from the store.
@@ -228,9 +227,9 @@ impl Subscriptions {
         &self,
         after: Revision,
         newest: Revision,
-        (filter, seen): (&CalendarFilter, &Prefixes),
+        filter: &WatchFilter,
     ) -> Option<TailPage> {
-        self.tail().page(after, newest, (filter, seen))
+        self.tail().page(after, newest, filter)
     }
 
     /// Brings the personal data of a part that was read at `read_at` up to date. Returns false when
@@ -238,10 +237,10 @@ impl Subscriptions {
     pub(crate) fn refresh(
         &self,
         part: &mut ChangePart,
-        read_at: Revision,
-        newest: Revision,
+        (read_at, newest): (Revision, Revision),
+        filter: &WatchFilter,
     ) -> bool {
-        newest <= read_at || self.tail().refresh(part, read_at, newest)
+        newest <= read_at || self.tail().refresh(part, (read_at, newest), filter)
     }
 
     /// Makes a change that was taken at `read_at` show persons as they are at `newest`. Returns false
@@ -249,10 +248,10 @@ impl Subscriptions {
     pub(crate) fn renew(
         &self,
         change: &mut WholeChange,
-        read_at: Revision,
-        newest: Revision,
+        (read_at, newest): (Revision, Revision),
+        filter: &WatchFilter,
     ) -> bool {
-        newest <= read_at || self.tail().renew(change, newest)
+        newest <= read_at || self.tail().renew(change, newest, filter)
     }
 
     /// The revision up to which watchers have been woken.
@@ -316,7 +315,7 @@ impl Subscriptions {
     /// the server is stopping.
     pub(crate) fn register(
         self: &Arc<Self>,
-        wanted: (CalendarFilter, Prefixes),
+        filter: WatchFilter,
         is_timed: bool,
         bell: Option<Bell>,
     ) -> Result<Subscription, SubscriptionRefused> {
@@ -330,7 +329,7 @@ impl Subscriptions {
         if registry.by_number.len() >= self.settings.watches_max {
             return Err(SubscriptionRefused::TooMany(self.settings.watches_max));
         }
-        let subscriber = Arc::new(Subscriber::new(wanted, is_timed, bell));
+        let subscriber = Arc::new(Subscriber::new(filter, is_timed, bell));
         let number = registry.insert(Arc::clone(&subscriber));
         self.count.store(registry.by_number.len(), Ordering::SeqCst);
         Ok(Subscription {
@@ -420,6 +419,7 @@ impl Drop for Subscription {
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
     use super::*;
+    use crate::store::CalendarFilter;
     use bookd_core::change::{Cause, Event};
     use bookd_core::ids::{CalendarId, Caller};
     use bookd_core::time::Instant;
@@ -447,7 +447,7 @@ mod tests {
     async fn only_who_is_touched_is_woken_and_told_the_first_change_that_is_for_him() {
         let (subscriptions, publisher, waker) =
             Subscriptions::start(Revision(0), WatchSettings::default(), Layout::Inline);
-        let register = |filter| subscriptions.register((filter, Prefixes::ALL), false, None);
+        let register = |filter| subscriptions.register(WatchFilter::of(filter), false, None);
         let watch = |filter| register(filter).unwrap();
         let of =
             |names: &[&str]| CalendarFilter::Among(names.iter().map(|name| id(name)).collect());
@@ -476,7 +476,7 @@ mod tests {
     async fn what_was_not_taken_in_time_is_left_to_the_store_and_nobody_is_forgotten() {
         let (subscriptions, publisher, waker) =
             Subscriptions::start(Revision(0), WatchSettings::default(), Layout::Inline);
-        let of_ada = (CalendarFilter::Among(vec![id("ada")]), Prefixes::ALL);
+        let of_ada = WatchFilter::of(CalendarFilter::Among(vec![id("ada")]));
         let watcher = subscriptions.register(of_ada, false, None).unwrap();
         // Nothing is moved into the tail meanwhile, so that the first batch is dropped.
         publisher.publish(changes(1, std::iter::repeat_n("ada", 1)), Revision(1));
@@ -487,8 +487,7 @@ mod tests {
         watcher.subscriber.woken().await;
         assert_eq!(watcher.subscriber.take_pending(), Some(Revision(1)));
         let page = |after| {
-            let wanted = (&watcher.subscriber.filter, &Prefixes::ALL);
-            subscriptions.page(Revision(after), Revision(8_193), wanted)
+            subscriptions.page(Revision(after), Revision(8_193), &watcher.subscriber.filter)
         };
         assert!(page(0).is_none() && page(1).is_some());
         drop(publisher);

@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::committed::{Appointments, Committed, TailChange, WholeChange};
 use crate::store::log_reader::{PAGE_CHANGES_MAX, PAGE_EVENTS_MAX, PART_BYTES_MAX};
-use crate::store::{CalendarFilter, ChangePart};
+use crate::store::{ChangePart, WatchFilter};
 use bookd_core::appointment::Appointment;
 use bookd_core::change::{Change, Event};
 use bookd_core::ids::{AppointmentId, Revision};
-use bookd_core::log::LogPosition;
-use bookd_core::prefixes::Prefixes;
+use bookd_core::log::{LogEvent, LogPosition};
+use bookd_core::reach::Reach;
 
 /// The largest number of changes in the tail: some seconds of a busy server.
 pub(crate) const TAIL_CHANGES_MAX: usize = 8_192;
@@ -162,7 +162,7 @@ impl Tail {
         &self,
         after: Revision,
         newest: Revision,
-        (filter, seen): (&CalendarFilter, &Prefixes),
+        filter: &WatchFilter,
     ) -> Option<TailPage> {
         if self.end()? < newest {
             return None;
@@ -177,21 +177,40 @@ impl Tail {
             page.next = LogPosition::after(revision);
             let latest = || self.latest_of(committed);
             let all = &committed.entry.events;
-            let passing = all.iter().filter(|event| filter.passes(event)).count();
-            if passing > 0 {
+            let passes = |event: &&LogEvent| filter.calendars.passes(event);
+            let passing = all.iter().filter(passes).count();
+            let taken = if passing == all.len() && self.is_seen_whole(committed, filter) {
+                Some(TailChange::Whole(committed.take_whole(latest)))
+            } else if passing > 0 {
+                let latest = latest();
+                let is_seen = committed.shows_any(filter, &latest);
+                is_seen.then(|| TailChange::InPart(Arc::clone(committed), latest))
+            } else {
+                None
+            };
+            if let Some(taken) = taken {
                 events += all.len();
-                let is_whole = passing == all.len() && committed.is_within(seen);
-                page.changes.push(if is_whole {
-                    TailChange::Whole(committed.take_whole(latest))
-                } else {
-                    TailChange::InPart(Arc::clone(committed), latest())
-                });
+                page.changes.push(taken);
             }
             if events >= PAGE_EVENTS_MAX {
                 break;
             }
         }
         Some(page)
+    }
+
+    /// Whether a watcher sees everything of a change whose events all pass its filter.
+    fn is_seen_whole(&self, committed: &Committed, filter: &WatchFilter) -> bool {
+        let Reach {
+            calendars,
+            customer,
+        } = &filter.reach;
+        let is_person_seen = || {
+            let mut latest = self.latest_of(committed).into_iter().flatten();
+            latest.all(|it| filter.shows_person(&it))
+        };
+        filter.reach.is_all()
+            || (customer.is_none() && committed.is_within(calendars) && is_person_seen())
     }
 
     /// The appointments of a change as they are now.
@@ -205,7 +224,12 @@ impl Tail {
 
     /// Takes a change anew if it shows a person not as at `newest`. Returns false when the tail does
     /// not reach there, or does not have the change any more.
-    pub(crate) fn renew(&self, change: &mut WholeChange, newest: Revision) -> bool {
+    pub(crate) fn renew(
+        &self,
+        change: &mut WholeChange,
+        newest: Revision,
+        filter: &WatchFilter,
+    ) -> bool {
         if self.end().is_none_or(|end| end < newest) {
             return false;
         }
@@ -218,6 +242,10 @@ impl Tail {
         let Some(committed) = index.and_then(|index| self.changes.get(index)) else {
             return false;
         };
+        // Its appointment may have gone where the watcher does not see its person.
+        if !self.is_seen_whole(committed, filter) {
+            return false;
+        }
         *change = committed.take_whole(|| self.latest_of(committed));
         true
     }
@@ -227,13 +255,13 @@ impl Tail {
     pub(crate) fn refresh(
         &self,
         part: &mut ChangePart,
-        read_at: Revision,
-        newest: Revision,
+        (read_at, newest): (Revision, Revision),
+        filter: &WatchFilter,
     ) -> bool {
         let is_known = self.end().is_some_and(|end| end >= newest) && self.after(read_at).is_some();
         for then in part.appointments.iter_mut().flatten().filter(|_| is_known) {
             if let Some(latest) = self.latest.get(&then.id) {
-                then.person = latest.appointment.person.clone();
+                then.person = filter.person_of(&latest.appointment);
             }
         }
         is_known
@@ -244,6 +272,7 @@ impl Tail {
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
     use super::*;
+    use crate::store::CalendarFilter;
     use crate::store::log_reader::PART_EVENTS_MAX;
     use bookd_core::appointment::Place;
     use bookd_core::change::{AppointmentEvent, Cause};
@@ -271,13 +300,8 @@ mod tests {
         }
     }
 
-    fn page(
-        tail: &Tail,
-        after: u64,
-        newest: u64,
-        filter: &CalendarFilter,
-    ) -> Option<(Vec<u64>, u64)> {
-        let page = tail.page(Revision(after), Revision(newest), (filter, &Prefixes::ALL))?;
+    fn page(tail: &Tail, after: u64, newest: u64, filter: &WatchFilter) -> Option<(Vec<u64>, u64)> {
+        let page = tail.page(Revision(after), Revision(newest), filter)?;
         Some((
             page.changes
                 .iter()
@@ -322,7 +346,7 @@ mod tests {
     #[test]
     fn a_ring_answers_only_when_nothing_is_missing() {
         let mut tail = Tail::new(3, 2);
-        let all = &CalendarFilter::All;
+        let all = &WatchFilter::ALL;
         assert_eq!(page(&tail, 0, 0, all), None);
         let changes: Vec<Change> = (5..=9)
             .map(|it| change(it, if it % 2 == 0 { "even" } else { "odd" }))
@@ -333,9 +357,15 @@ mod tests {
         assert_eq!(page(&tail, 6, 10, all), None, "10 is not here yet");
         assert_eq!(page(&tail, 9, 9, all), Some((vec![], 9)));
         let even = CalendarFilter::Among(vec![CalendarId::parse("even").unwrap()]);
+        let even = WatchFilter::of(even);
         assert_eq!(page(&tail, 6, 9, &even), Some((vec![8], 9)));
         assert_eq!(
-            page(&tail, 6, 9, &CalendarFilter::beginning_with("x")),
+            page(
+                &tail,
+                6,
+                9,
+                &WatchFilter::of(CalendarFilter::beginning_with("x"))
+            ),
             Some((vec![], 9))
         );
         tail.absorb(&[change(11, "odd")]);

@@ -1,8 +1,8 @@
 //! A list of appointments: what is asked for, and which appointments belong on it.
 
-use bookd_core::appointment::{Appointment, AppointmentState, EmailKey, Image};
+use bookd_core::appointment::{Appointment, AppointmentState, EmailKey, Image, Person};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId};
-use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::time::{Instant, Minutes};
 
 /// The filters of a list of appointments, and its page.
@@ -30,7 +30,7 @@ pub struct ListQuery {
     pub after: Option<(Instant, AppointmentId)>,
     /// The largest number of appointments on the page.
     pub limit: usize,
-    /// The number of appointments on `prefixes`, matching or not, that the store looks at before it
+    /// The number of appointments within reach, matching or not, that the store looks at before it
     /// ends the page: at least 1, usually `SCANNED_MAX`. Others do not count, so that no page tells
     /// of them by its length. The store in memory looks at all of them.
     pub scanned_max: usize,
@@ -38,9 +38,9 @@ pub struct ListQuery {
     pub at: Option<Revision>,
     /// The time by which HELD and PENDING past their expiry count as EXPIRED.
     pub now: Instant,
-    /// Appointments of which at least one calendar is among these, or all of them in a list by
+    /// Appointments of which at least one calendar is within reach, or all of them in a list by
     /// `email`.
-    pub prefixes: Prefixes,
+    pub reach: Reach,
 }
 
 /// The fields of an appointment by which it can be ruled out before all of it is read.
@@ -93,9 +93,20 @@ impl ListQuery {
     /// only to those who see all of its calendars.
     pub(super) fn shows(&self, it: &Appointment) -> bool {
         match self.email {
-            Some(_) => self.prefixes.has_all_of(it),
-            None => self.prefixes.has_some_of(it),
+            Some(_) => self.reach.has_all_of(it),
+            None => self.reach.has_some_of(it),
         }
+    }
+
+    /// An appointment with this image of an earlier revision. Its person is that of now, and is
+    /// left out unless the appointment is within reach as it is now.
+    pub(super) fn then(&self, now: Appointment, image: &Image) -> Appointment {
+        let person = if self.reach.has_all_of(&now) {
+            now.person.clone()
+        } else {
+            Person::default()
+        };
+        now.with(person, image.clone())
     }
 
     /// Whether this appointment belongs on this page or a later one.

@@ -4,10 +4,11 @@
 //! Nothing personal is in the log, so that personal data which was removed from an appointment's
 //! row is not shown either.
 
-use bookd_core::appointment::Appointment;
+use bookd_core::appointment::{Appointment, Person};
 use bookd_core::ids::{CalendarId, Revision};
 use bookd_core::log::{LogEntry, LogEvent, LogPosition, Mark, Replaced};
 use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::time::Instant;
 
 use super::{HistoryPage, HistoryQuery, StoreError};
@@ -40,7 +41,7 @@ pub trait LogReader {
     fn changes_from(
         &mut self,
         from: LogPosition,
-        filter: &CalendarFilter,
+        filter: &WatchFilter,
         part_events_max: usize,
     ) -> Result<ChangePage, StoreError>;
 }
@@ -89,6 +90,61 @@ impl CalendarFilter {
                 .calendars
                 .iter()
                 .any(|touched| self.wants(touched.calendar.as_str()))
+    }
+}
+
+/// What a watcher wants to see of the log, and may.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WatchFilter {
+    /// The calendars that it wants.
+    pub calendars: CalendarFilter,
+    /// What the watcher may see, judged by each appointment as it is now: of one customer alone the
+    /// events of its appointments pass, and a person is shown only with all calendars within reach.
+    pub reach: Reach,
+}
+
+impl WatchFilter {
+    /// Every event, whole.
+    pub const ALL: Self = Self {
+        calendars: CalendarFilter::All,
+        reach: Reach::ALL,
+    };
+
+    /// The events that pass this filter, for somebody who may see everything.
+    pub const fn of(calendars: CalendarFilter) -> Self {
+        Self {
+            calendars,
+            reach: Reach::ALL,
+        }
+    }
+
+    /// Whether the watcher sees an event, whose appointment is now `now`.
+    pub fn shows(&self, event: &LogEvent, now: Option<&Appointment>) -> bool {
+        let is_own = || now.is_some_and(|it| self.reach.has_some_of(it));
+        self.calendars.passes(event) && (self.reach.customer.is_none() || is_own())
+    }
+
+    /// Whether the watcher sees all of a person; `now` is its appointment as it is now.
+    pub(crate) fn shows_person(&self, now: &Appointment) -> bool {
+        self.reach.has_all_of(now)
+    }
+
+    /// The person of an appointment as it is now, as far as the watcher sees it.
+    pub(crate) fn person_of(&self, now: &Appointment) -> Person {
+        if self.shows_person(now) {
+            now.person.clone()
+        } else {
+            Person::default()
+        }
+    }
+
+    /// An appointment as it is now, without its person where the watcher does not see that.
+    pub(super) fn show(&self, now: Appointment) -> Appointment {
+        if self.shows_person(&now) {
+            now
+        } else {
+            now.with_person(Person::default())
+        }
     }
 }
 

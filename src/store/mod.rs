@@ -22,14 +22,14 @@ use bookd_core::calendar::{Calendar, LoadedClaims};
 use bookd_core::change::Change;
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId};
 use bookd_core::log::LogEvent;
-use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::time::Instant;
 use bookd_core::time::zone::Zone;
 
 pub use error::{CommitError, OpenError, StoreError};
 pub use history::{HistoryPage, HistoryQuery, HistorySubject};
 pub use list_query::{ListPage, ListQuery};
-pub use log_reader::{CalendarFilter, ChangePage, ChangePart, LogReader, Oldest};
+pub use log_reader::{CalendarFilter, ChangePage, ChangePart, LogReader, Oldest, WatchFilter};
 pub use metrics::StoreMetrics;
 pub use queries::{CalendarRow, Last, Look, Moment, Queries};
 
@@ -124,12 +124,12 @@ pub trait Store: Send {
     fn load_appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError>;
     /// Those of these appointments that exist.
     fn load_by_key(&mut self, keys: &[AppointmentKey]) -> Result<Vec<Appointment>, StoreError>;
-    /// The keys of at most `limit` appointments with this address on these calendars alone, the
-    /// earliest first.
+    /// The keys of at most `limit` appointments with this address and all calendars within reach,
+    /// the earliest first.
     fn keys_of_email(
         &mut self,
         email: &EmailKey,
-        prefixes: &Prefixes,
+        reach: &Reach,
         limit: usize,
     ) -> Result<Vec<AppointmentKey>, StoreError>;
     /// The appointments of a series, by start and id.

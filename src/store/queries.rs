@@ -6,6 +6,7 @@ use bookd_core::calendar::appointment_type::Stamps;
 use bookd_core::calendar::{Calendar, Profile};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
 use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::time::Instant;
 
 use super::{ListPage, ListQuery, StoreError};
@@ -83,12 +84,12 @@ pub trait Moment {
         &mut self,
         keys: &[AppointmentKey],
     ) -> Result<Vec<Appointment>, StoreError>;
-    /// The keys of at most `limit` appointments with this address on these calendars alone, the
-    /// earliest first.
+    /// The keys of at most `limit` appointments with this address and all calendars within reach,
+    /// the earliest first.
     fn keys_of_email(
         &mut self,
         email: &EmailKey,
-        prefixes: &Prefixes,
+        reach: &Reach,
         limit: usize,
     ) -> Result<Vec<AppointmentKey>, StoreError>;
     /// The appointments of a series, by start and id.

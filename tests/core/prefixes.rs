@@ -5,6 +5,7 @@ use bookd_core::command::{Booking, Command, Move, Redacted, SeriesName, SeriesSc
 use bookd_core::decide::{Decision, decide_within};
 use bookd_core::ids::{AppointmentId, SeriesId};
 use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::refusal::Refusal;
 use bookd_core::state::State;
 
@@ -13,6 +14,10 @@ use crate::world::instant;
 
 fn on(text: &str) -> Prefixes {
     Prefixes::beginning_with(text)
+}
+
+fn reach(text: &str) -> Reach {
+    Reach::on(on(text))
 }
 
 #[test]
@@ -79,7 +84,7 @@ fn grace() -> Invitee {
 
 /// What somebody who may change `ada` alone is answered.
 fn of_ada(state: &State, command: &Command) -> Result<Decision, Refusal> {
-    decide_within(&on("ada"), state, command, instant(NOW))
+    decide_within(&reach("ada"), state, command, instant(NOW))
 }
 
 fn commands(appointment: AppointmentId) -> [Command; 7] {
@@ -165,7 +170,7 @@ fn a_person_is_removed_from_the_appointments_on_the_callers_calendars_alone() {
     let redacted = of_ada(&state, &removal).unwrap().outcome.appointments;
     let ids: Vec<_> = redacted.iter().map(|it| it.id).collect();
     assert_eq!(ids, [id(1)]);
-    let all = decide_within(&Prefixes::ALL, &state, &removal, instant(NOW)).unwrap();
+    let all = decide_within(&Reach::ALL, &state, &removal, instant(NOW)).unwrap();
     assert_eq!(all.outcome.appointments.len(), 3);
 }
 
@@ -182,7 +187,7 @@ fn a_calendar_is_not_deleted_over_appointments_that_are_also_elsewhere() {
         of_ada(&state, &deletion("ada")).unwrap_err(),
         Refusal::OutOfReach(id(3))
     );
-    assert!(decide_within(&on(""), &state, &deletion("ada"), instant(NOW)).is_ok());
+    assert!(decide_within(&reach(""), &state, &deletion("ada"), instant(NOW)).is_ok());
 }
 
 #[test]
@@ -201,11 +206,51 @@ fn a_series_elsewhere_is_not_there() {
 fn who_sees_a_part_of_an_appointment_sees_its_own_calendars_and_no_person() {
     let state = three_appointments();
     let shared = &state.appointments[&id(3)];
-    let seen = on("ada").show(shared).unwrap();
+    let seen = reach("ada").show(shared).unwrap();
     let calendars: Vec<_> = seen.calendars().map(|it| it.as_str()).collect();
     assert_eq!(calendars, ["ada"]);
     assert_eq!(seen.person, Default::default());
     assert_eq!((seen.start, seen.state), (shared.start, shared.state));
-    assert_eq!(on("").show(shared).as_ref(), Some(&**shared));
-    assert_eq!(on("ada").show(&state.appointments[&id(2)]), None);
+    assert_eq!(reach("").show(shared).as_ref(), Some(&**shared));
+    assert_eq!(reach("ada").show(&state.appointments[&id(2)]), None);
+}
+
+#[test]
+fn a_customer_reaches_its_own_appointments_alone() {
+    let mut state = three_appointments();
+    let mut of_eve = booking(
+        4,
+        &["ada"],
+        Assignment::All,
+        "visit",
+        instant("2027-01-06T09:00:00Z"),
+    );
+    let key = EmailKey::from_folded("eve@example.com");
+    let mut eve = grace();
+    eve.email.key = key.clone();
+    of_eve.person.invitee = Some(eve);
+    submit(&mut state, &Command::Book(of_eve), instant(NOW)).unwrap();
+    let own = Reach {
+        calendars: Prefixes::ALL,
+        customer: Some(key),
+    };
+    let cancel = |appointment| Command::Cancel {
+        appointment,
+        reason: String::new(),
+        etag: None,
+    };
+    for number in 1..=3 {
+        let refused = decide_within(&own, &state, &cancel(id(number)), instant(NOW)).unwrap_err();
+        assert_eq!(refused, Refusal::AppointmentNotFound(id(number)));
+        assert_eq!(own.show(&state.appointments[&id(number)]), None);
+    }
+    assert!(decide_within(&own, &state, &cancel(id(4)), instant(NOW)).is_ok());
+    let elsewhere = Reach {
+        calendars: on("bob"),
+        ..own.clone()
+    };
+    assert!(decide_within(&elsewhere, &state, &cancel(id(4)), instant(NOW)).is_err());
+    assert!(own.includes(&elsewhere) && !elsewhere.includes(&own));
+    assert!(Reach::ALL.includes(&own) && !own.includes(&Reach::ALL));
+    assert_eq!(own.and(&reach("bob")), elsewhere);
 }

@@ -20,6 +20,8 @@ mod auth_guarded;
 mod auth_jwt;
 #[path = "auth/matrix.rs"]
 mod auth_matrix;
+#[path = "auth/own.rs"]
+mod auth_own;
 #[path = "auth/persons.rs"]
 mod auth_persons;
 #[path = "auth/tenants.rs"]

@@ -16,7 +16,7 @@ use crate::calendar::availability::{Override, Rule};
 use crate::calendar::{Owner, Profile};
 use crate::deletion::Staged;
 use crate::ids::{AppointmentId, CalendarId, Etag, SeriesId, TypeId};
-use crate::prefixes::Prefixes;
+use crate::reach::Reach;
 use crate::time::interval::Interval;
 use crate::time::zone::Zone;
 use crate::time::{Instant, LocalDate, Minutes, Seconds, Wall};
@@ -250,6 +250,9 @@ pub struct ProfilePatch {
 pub enum Redacted {
     /// Every appointment whose invitee has this address.
     Email(EmailKey),
+    /// Those of these appointments whose invitee has this address: all that there were of it within
+    /// reach.
+    Found(EmailKey, Vec<AppointmentId>),
     /// This appointment.
     Appointment(AppointmentId),
 }
@@ -447,10 +450,10 @@ pub struct Needs {
     pub calendars: Vec<CalendarId>,
     /// Appointments by id, with the calendars that they claim.
     pub appointments: Vec<AppointmentId>,
-    /// An address, for its appointments on `prefixes` alone, at most `REDACTED_MAX`.
+    /// An address, for those of its appointments that are within reach, at most `REDACTED_MAX`.
     pub email: Option<EmailKey>,
-    /// The calendars that the caller may change.
-    pub prefixes: Prefixes,
+    /// What the caller may change.
+    pub reach: Reach,
     /// A calendar, for all its active appointments, with the calendars that they claim.
     pub all_of: Option<CalendarId>,
     /// A series, for all its appointments, with the calendars that they claim.

@@ -5,7 +5,7 @@
 //! calendar alone. Holds and requests, which expire, and appointments on other calendars as well
 //! are cancelled by the change itself.
 
-use crate::appointment::{Appointment, AppointmentState, Image, Person};
+use crate::appointment::{Appointment, AppointmentState, Image, Person, Target, Transition};
 use crate::ids::Revision;
 use crate::time::Instant;
 
@@ -32,6 +32,12 @@ pub struct Staged {
 pub fn is_staged(appointment: &Appointment, began: Instant) -> bool {
     let is_upcoming = matches!(&appointment.places[..], [place] if place.end() > began);
     is_upcoming && appointment.state == AppointmentState::Confirmed
+}
+
+/// Whether the deletion of its calendar cancels an appointment in this state: not one that took
+/// place, or that nobody came to.
+pub fn is_cancelled_with_calendar(state: AppointmentState) -> bool {
+    matches!(Transition::Cancel.target(state, false), Target::Becomes(_))
 }
 
 /// The appointment after the deletion of its calendar by a change with these stamps.

@@ -5,7 +5,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::appointment::Appointment;
 use crate::ids::{CalendarId, ID_CHARACTERS_MAX};
 
 /// The end of every prefix of a grant: so no prefix has calendars of another tenant whose name only
@@ -94,16 +93,6 @@ impl Prefixes {
         self.iter().any(|prefix| calendar.starts_with(prefix))
     }
 
-    /// Whether every calendar of an appointment is among them.
-    pub fn has_all_of(&self, appointment: &Appointment) -> bool {
-        self.is_all() || appointment.calendars().all(|it| self.has(it.as_str()))
-    }
-
-    /// Whether a calendar of an appointment is among them.
-    pub fn has_some_of(&self, appointment: &Appointment) -> bool {
-        self.is_all() || appointment.calendars().any(|it| self.has(it.as_str()))
-    }
-
     /// Whether every calendar of `others` is among them.
     pub fn include(&self, others: &Self) -> bool {
         others.iter().all(|prefix| self.has(prefix))
@@ -133,18 +122,6 @@ impl Prefixes {
             (Some(these), Some(those)) => Self::of(these.iter().chain(those.iter()).cloned()),
             _ => Self::ALL,
         }
-    }
-
-    /// An appointment as somebody sees it who may see these calendars: without places on others,
-    /// and without its person unless all of its places are among them. None when no place is.
-    pub fn show(&self, appointment: &Appointment) -> Option<Appointment> {
-        if self.has_all_of(appointment) {
-            return Some(appointment.clone());
-        }
-        let mut image = appointment.image.clone();
-        image.places.retain(|it| self.has(it.calendar.as_str()));
-        let is_seen = !image.places.is_empty();
-        is_seen.then(|| appointment.with(Default::default(), image))
     }
 }
 

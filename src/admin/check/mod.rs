@@ -15,7 +15,7 @@ mod sorter;
 use std::path::Path;
 
 use crate::store::log_reader::PART_EVENTS_MAX;
-use crate::store::{CalendarFilter, Oldest, Store, StoreError, ZoneLookup};
+use crate::store::{Oldest, Store, StoreError, WatchFilter, ZoneLookup};
 use bookd_core::appointment::zone_drift::drift;
 use bookd_core::appointment::{Appointment, AppointmentState};
 use bookd_core::change::Cause;
@@ -161,7 +161,7 @@ pub fn check_in(
     let mut claimed = claimed::CalendarClaims::new(folder, sessions_from);
     let mut from = LogPosition::of(oldest.map_or(Revision(1), |oldest| oldest.revision));
     loop {
-        let page = reader.changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX)?;
+        let page = reader.changes_from(from, &WatchFilter::ALL, PART_EVENTS_MAX)?;
         if page.next == from {
             break;
         }

@@ -15,9 +15,6 @@ use bookd_core::appointment::{Email, Invitee};
 
 use crate::api::convert::parse::Fields;
 
-/// The longest e-mail address, in bytes (RFC 5321 §4.5.3.1.3).
-const EMAIL_BYTES_MAX: usize = 254;
-
 /// Reads the `Carried` of any message that has it: the fields have the same names in each of them.
 macro_rules! carried {
     ($message:expr, $fields:expr) => {{
@@ -47,20 +44,7 @@ impl Fields {
     /// Empty, or an address: one `@` between a local part of at most 64 characters and a domain,
     /// and no space.
     pub(crate) fn address(&mut self, field: &str, text: &str) -> Option<String> {
-        let is_address = text.split_once('@').is_some_and(|(local, domain)| {
-            let is_label =
-                |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
-            !local.is_empty()
-                && local.chars().count() <= 64
-                && !domain.contains('@')
-                && domain.split('.').all(is_label)
-                && text.chars().all(|character| {
-                    !character.is_whitespace()
-                        && !character.is_control()
-                        && !"<>()[],;:\\\"".contains(character)
-                })
-        });
-        if text.is_empty() || (is_address && text.len() <= EMAIL_BYTES_MAX) {
+        if text.is_empty() || fold::is_address(text) {
             return Some(text.to_owned());
         }
         self.wrong(field, "must be an e-mail address such as ada@example.com")

@@ -20,6 +20,7 @@ use bookd_core::decide::Candidate;
 use bookd_core::ids::{CalendarId, Etag, Revision};
 use bookd_core::log::{CalendarEvent, LogEntry, LogEvent, What};
 use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::slots::violation::{Violation, ViolationCode};
 use bookd_core::time::interval::Interval;
 use bookd_core::time::zone::Zone;
@@ -294,13 +295,17 @@ pub(crate) fn read_state(number: i32) -> Option<AppointmentState> {
 }
 
 /// A change as somebody sees it who sees these calendars, without the appointments that only
-/// watchers see.
-pub(crate) fn change(entry: &LogEntry, seen: &Prefixes) -> pb::Change {
+/// watchers see. A customer is not told who made it.
+pub(crate) fn change(entry: &LogEntry, reach: &Reach) -> pb::Change {
+    let seen = &reach.calendars;
     pb::Change {
         revision: revision(entry.revision),
         commit_time: Some(timestamp(entry.time)),
         command: entry.cause.name().to_owned(),
-        caller: entry.caller.0.to_string(),
+        caller: match reach.customer {
+            None => entry.caller.0.to_string(),
+            Some(_) => String::new(),
+        },
         events: entry.events.iter().map(|it| event(it, seen)).collect(),
     }
 }

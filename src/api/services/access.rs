@@ -8,10 +8,12 @@ use crate::api::context::{Answered, Api, Call};
 /// The grants, one for each prefix.
 fn grants(rights: &Rights) -> Vec<pb::Grant> {
     let mut grants = Vec::new();
-    for (scopes, prefixes) in rights.grants() {
-        grants.extend(prefixes.iter().map(|prefix| pb::Grant {
+    for (scopes, reach) in rights.grants() {
+        let customer = reach.customer.as_ref().map(|it| it.as_str().to_owned());
+        grants.extend(reach.calendars.iter().map(|prefix| pb::Grant {
             scopes: scopes.iter().map(i32::from).collect(),
             prefix: prefix.to_owned(),
+            customer: customer.clone().unwrap_or_default(),
         }));
     }
     grants

@@ -217,9 +217,9 @@ pub(crate) async fn list_calendars(
     let prefix = fields.text("id_prefix", &message.id_prefix, ID_CHARACTERS_MAX);
     let page = page_after(&message, &context.principal.name, &mut fields);
     let (prefix, (limit, after)) = fields.finish(prefix.zip(page))?;
-    let prefixes = Prefixes::beginning_with(&prefix).and(&context.prefixes);
+    let prefixes = Prefixes::beginning_with(&prefix).and(&context.reach.calendars);
     if prefixes.is_nothing() {
-        let prefixes = context.prefixes;
+        let prefixes = context.reach.calendars;
         return Err(AuthError::OutOfReach { prefixes }.into());
     }
     let read = api.engine.query(context.wait.deadline, move |store| {

@@ -4,7 +4,7 @@
 
 use bookd_core::appointment::{AppointmentState, Place};
 use bookd_core::calendar::Calendar;
-use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::refusal::Refusal;
 use bookd_core::slots::free_busy;
 use bookd_core::time::DAY;
@@ -126,7 +126,7 @@ async fn past(
         after: None,
         limit: PERIODS_MAX,
         scanned_max: ListQuery::SCANNED_MAX,
-        prefixes: Prefixes::ALL,
+        reach: Reach::ALL,
         at: Some(view.revision),
         now: view.now,
     };

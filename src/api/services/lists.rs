@@ -2,6 +2,7 @@
 //!
 //! All pages of a list show the revision and the moment of its first page.
 
+use crate::auth::AuthError;
 use crate::proto::v1 as pb;
 use crate::store::{HistoryQuery, HistorySubject, ListQuery};
 use bookd_core::appointment::AppointmentState;
@@ -9,6 +10,7 @@ use bookd_core::appointment::confirmation_code;
 use bookd_core::ids::{AppointmentId, AppointmentKey, Caller, Revision, SeriesId};
 use bookd_core::log::LogPosition;
 use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::refusal::Refusal;
 use bookd_core::time::Instant;
 use uuid::Uuid;
@@ -97,7 +99,7 @@ fn query(
         scanned_max: ListQuery::SCANNED_MAX,
         at: token.map(|token| Revision(token.revision)),
         now,
-        prefixes: Prefixes::nothing(),
+        reach: Reach::on(Prefixes::nothing()),
     })
 }
 
@@ -161,14 +163,25 @@ pub(crate) async fn list_appointments(
     api: &Api,
     call: Call<pb::ListAppointmentsRequest>,
 ) -> Answered<pb::ListAppointmentsResponse> {
-    let Call { context, message } = call;
+    let Call {
+        context,
+        mut message,
+    } = call;
+    if let Some(customer) = &context.reach.customer
+        && message.invitee_email.is_empty()
+    {
+        message.invitee_email = customer.as_str().to_owned();
+    }
     let mut fields = Fields::default();
     let query = query(api, &message, &context.principal.name, &mut fields);
     let query = ListQuery {
-        prefixes: context.prefixes.clone(),
+        reach: context.reach.clone(),
         ..fields.finish(query)?
     };
     context.expect_all(&query.calendar)?;
+    if context.reach.customer.is_some() && context.reach.customer != query.email {
+        return Err(AuthError::OwnOnly.into());
+    }
     let now = query.now;
     let viewer = context.viewer();
     let calendar = query.calendar.clone();
@@ -226,23 +239,24 @@ pub(crate) async fn list_changes(
     });
     if let HistorySubject::Calendar(id) = &subject {
         context.expect_all([id])?;
+        context.expect_everybody()?;
     }
     let viewer = context.viewer();
     let query = HistoryQuery {
         changes_max: limit,
         from,
         subject,
-        prefixes: context.prefixes,
+        prefixes: context.reach.calendars,
     };
     // The history of an appointment is for those who see it now.
     if let HistorySubject::Appointment(id) = query.subject
-        && !query.prefixes.is_all()
+        && !viewer.reach.is_all()
     {
         let read = api.engine.query(context.wait.deadline, move |store| {
             store.appointments(&[id])
         });
         let (found, _) = read.await?;
-        if !found.iter().any(|it| query.prefixes.has_some_of(it)) {
+        if !found.iter().any(|it| viewer.reach.has_some_of(it)) {
             return Err(Refusal::AppointmentNotFound(id).into());
         }
     }
@@ -262,7 +276,7 @@ pub(crate) async fn list_changes(
         changes: page
             .entries
             .iter()
-            .map(|it| render::change(it, &viewer.prefixes))
+            .map(|it| render::change(it, &viewer.reach))
             .collect(),
         next_page_token: Page::next(&message, &context.principal.name, next),
         revision: render::revision(api.engine.revision()),

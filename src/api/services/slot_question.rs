@@ -22,6 +22,7 @@ use crate::api::convert::parse_time::RANGE_DAYS_MAX;
 use crate::api::convert::render;
 use crate::engine::View;
 use crate::proto::v1 as pb;
+use crate::proto::v1::Scope;
 
 /// A request for slots, read.
 pub(crate) struct Question {
@@ -235,7 +236,10 @@ impl Asked {
                     .engine
                     .query(wait.deadline, move |store| store.appointments(&[id]));
                 let found = read.await?.0.pop();
-                found.filter(|it| context.prefixes.has_some_of(it))
+                // Whose time it is must be the caller's to read or to move.
+                let rights = &context.principal.rights;
+                let may = [Scope::Read, Scope::Book].map(|scope| rights.reach_of(scope));
+                found.filter(|it| may.iter().any(|reach| reach.has_some_of(it)))
             }
         };
         let find = |calendar: &Arc<Calendar>| {

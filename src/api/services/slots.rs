@@ -103,8 +103,9 @@ pub(crate) async fn explain_slot(
         start,
         shown,
         names_appointments: {
-            let read = context.principal.rights.calendars_of(Scope::Read);
-            calendars.iter().all(|it| read.has(it.as_str()))
+            let read = context.principal.rights.reach_of(Scope::Read);
+            let mut calendars = calendars.iter();
+            read.customer.is_none() && calendars.all(|it| read.calendars.has(it.as_str()))
         },
     };
     explain(api, asked, explained, context.wait.deadline).await

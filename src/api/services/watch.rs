@@ -11,7 +11,7 @@ use crate::auth::AuthError;
 use crate::engine::{Watch, Watched};
 use crate::proto::v1 as pb;
 use crate::proto::v1::watch_appointments_response::Message;
-use crate::store::{CalendarFilter, ChangePart};
+use crate::store::{CalendarFilter, ChangePart, WatchFilter};
 
 use crate::api::context::{Answered, Api, Call, Viewer};
 use crate::api::convert::parse::Fields;
@@ -73,11 +73,13 @@ pub(crate) async fn watch_appointments(
     let (filter, start) = fields.finish(filter.zip(start))?;
     let viewer = context.viewer();
     let out_of_reach = || AuthError::OutOfReach {
-        prefixes: viewer.prefixes.clone(),
+        prefixes: viewer.reach.calendars.clone(),
     };
-    let filter = within(filter, &viewer.prefixes).ok_or_else(out_of_reach)?;
-    let seen = (filter, viewer.prefixes.clone());
-    let watch = api.engine.watch(seen, start, context.wait.deadline).await?;
+    let calendars = within(filter, &viewer.reach.calendars).ok_or_else(out_of_reach)?;
+    let reach = viewer.reach.clone();
+    let filter = WatchFilter { calendars, reach };
+    let watched = api.engine.watch(filter, start, context.wait.deadline);
+    let watch = watched.await?;
     Ok(Changes {
         api: api.clone(),
         viewer,
@@ -98,7 +100,7 @@ impl Changes {
     /// The message of a change; its appointments show their state at the time of the change.
     fn change(&self, change_part: &ChangePart) -> pb::Change {
         let time = change_part.entry.time;
-        let mut change = render::change(&change_part.entry, &self.viewer.prefixes);
+        let mut change = render::change(&change_part.entry, &self.viewer.reach);
         for (event, appointment) in change.events.iter_mut().zip(&change_part.appointments) {
             event.appointment = appointment
                 .as_ref()

@@ -8,7 +8,7 @@ use crate::store::ListQuery;
 use bookd_core::appointment::zone_drift::{Drift, drift};
 use bookd_core::appointment::{Appointment, AppointmentState};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
-use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::refusal::Refusal;
 use bookd_core::time::Instant;
 
@@ -45,13 +45,14 @@ pub(crate) async fn list_zone_drift(
     let page = fields.page(&message, &context.principal.name);
     let calendar = fields.optional_calendar_id("calendar_id", &message.calendar_id);
     let (Page { limit, token }, calendar) = fields.finish(page.zip(calendar))?;
+    context.expect_everybody()?;
     match &calendar {
         Some(calendar) => context.expect_all([calendar])?,
         // The appointments of all calendars are looked at page by page: the pages would tell how
         // many there are.
-        None if context.prefixes.is_all() => {}
+        None if context.reach.is_all() => {}
         None => {
-            let prefixes = context.prefixes;
+            let prefixes = context.reach.calendars;
             return Err(AuthError::OutOfReach { prefixes }.into());
         }
     }
@@ -112,7 +113,7 @@ async fn of_calendar(
         after: id.map(|id| (Instant::from_seconds(token.start), id)),
         limit: EXAMINED_MAX,
         scanned_max: ListQuery::SCANNED_MAX,
-        prefixes: Prefixes::ALL,
+        reach: Reach::ALL,
         at: None,
         now,
     };

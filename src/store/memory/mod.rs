@@ -17,11 +17,11 @@ use bookd_core::calendar::claims::Claims;
 use bookd_core::change::{Cause, Change, Event};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
 use bookd_core::log::{LogEntry, Replaced};
-use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
 
-use super::{CommitBatch, CommitError, Oldest, RequestRecord, StoreError};
+use super::{CommitBatch, CommitError, ListQuery, Oldest, RequestRecord, StoreError};
 
 /// A store in memory. A clone is another handle of the same store.
 #[derive(Clone)]
@@ -189,17 +189,12 @@ impl MemoryData {
             .collect()
     }
 
-    fn keys_by_email(
-        &self,
-        email: &EmailKey,
-        prefixes: &Prefixes,
-        limit: usize,
-    ) -> Vec<AppointmentKey> {
+    fn keys_by_email(&self, email: &EmailKey, reach: &Reach, limit: usize) -> Vec<AppointmentKey> {
         let theirs = self
             .state
             .appointments
             .values()
-            .filter(|it| it.person.invitee.email.key == *email && prefixes.has_all_of(it));
+            .filter(|it| it.person.invitee.email.key == *email && reach.has_all_of(it));
         let mut theirs: Vec<(Instant, AppointmentKey)> =
             theirs.map(|it| (it.start, it.key)).collect();
         theirs.sort_unstable();
@@ -246,8 +241,8 @@ impl MemoryData {
             .map_or(entry.time, |reset| entry.time.min(reset.time))
     }
 
-    /// The appointment as it was at a revision; none when it did not exist.
-    fn at(&self, it: &Appointment, at: Revision) -> Option<Appointment> {
+    /// The appointment as it was at the revision of a list; none when it did not exist.
+    fn at(&self, it: &Appointment, at: Revision, query: &ListQuery) -> Option<Appointment> {
         let later = self.changes.iter().filter(|entry| entry.revision > at);
         match later
             .flat_map(LogEntry::appointments)
@@ -257,7 +252,7 @@ impl MemoryData {
             Some(logged) => logged
                 .before
                 .as_ref()
-                .map(|image| it.with_image(image.clone())),
+                .map(|image| query.then(it.clone(), image)),
         }
     }
 }

@@ -10,6 +10,7 @@ use bookd_core::calendar::{Calendar, Profile};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
 use bookd_core::log::{LogEntry, LogEvent, LogPosition, Replaced};
 use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
 
@@ -17,9 +18,9 @@ use super::{Memory, MemoryData, loaded};
 use crate::store::history::HistoryBuilder;
 use crate::store::log_reader::{PAGE_CHANGES_MAX, PAGE_EVENTS_MAX, PartBuilder};
 use crate::store::{
-    CalendarFilter, CalendarRow, ChangePage, HistoryPage, HistoryQuery, HistorySubject, Last,
-    ListPage, ListQuery, LogReader, Look, Moment, Oldest, Queries, Reader, StoreError,
-    UNDONE_APPOINTMENTS_MAX, UNDONE_CHANGES_MAX,
+    CalendarRow, ChangePage, HistoryPage, HistoryQuery, HistorySubject, Last, ListPage, ListQuery,
+    LogReader, Look, Moment, Oldest, Queries, Reader, StoreError, UNDONE_APPOINTMENTS_MAX,
+    UNDONE_CHANGES_MAX, WatchFilter,
 };
 
 /// The locked state, as one moment.
@@ -62,10 +63,10 @@ impl Moment for LockedView<'_> {
     fn keys_of_email(
         &mut self,
         email: &EmailKey,
-        prefixes: &Prefixes,
+        reach: &Reach,
         limit: usize,
     ) -> Result<Vec<AppointmentKey>, StoreError> {
-        Ok(self.0.keys_by_email(email, prefixes, limit))
+        Ok(self.0.keys_by_email(email, reach, limit))
     }
 
     fn series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {
@@ -138,7 +139,7 @@ impl Queries for Memory {
             .state
             .appointments
             .values()
-            .filter_map(|now| data.at(now, revision));
+            .filter_map(|now| data.at(now, revision, query));
         let mut appointments: Vec<Appointment> = then.filter(|it| query.matches(it)).collect();
         let order = |it: &Appointment| (it.start, it.id);
         appointments.sort_by_key(order);
@@ -241,7 +242,7 @@ impl LogReader for Memory {
     fn changes_from(
         &mut self,
         from: LogPosition,
-        filter: &CalendarFilter,
+        filter: &WatchFilter,
         part_events_max: usize,
     ) -> Result<ChangePage, StoreError> {
         let data = self.lock();
@@ -263,27 +264,21 @@ impl LogReader for Memory {
         {
             page.marks.extend(entry.mark());
             let (mut part, mut cut) = (PartBuilder::new(part_events_max), None);
-            for (number, event) in (0..)
-                .zip(&entry.events)
-                .filter(|(_, event)| filter.passes(event))
-            {
-                if (LogPosition {
+            for (number, event) in (0..).zip(&entry.events) {
+                let at = LogPosition {
                     revision: entry.revision,
                     event: number,
-                }) < from
-                {
+                };
+                let logged = event.appointment();
+                let now = logged.and_then(|it| data.by_keys(&[it.key]).pop());
+                if at < from || !filter.shows(event, now.as_ref()) {
                     continue;
                 }
                 if part.is_full() {
                     cut = Some(number);
                     break;
                 }
-                part.add(
-                    event.clone(),
-                    event
-                        .appointment()
-                        .and_then(|it| data.by_keys(&[it.key]).pop()),
-                );
+                part.add(event.clone(), now.map(|it| filter.show(it)));
             }
             let part = part.finish(
                 LogEntry {

@@ -8,7 +8,7 @@ use bookd_core::appointment::{Appointment, EmailKey};
 use bookd_core::calendar::claims::Claim;
 use bookd_core::calendar::{Calendar, LoadedClaims};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
-use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
 
@@ -102,10 +102,10 @@ impl Store for Memory {
     fn keys_of_email(
         &mut self,
         email: &EmailKey,
-        prefixes: &Prefixes,
+        reach: &Reach,
         limit: usize,
     ) -> Result<Vec<AppointmentKey>, StoreError> {
-        Ok(self.lock().keys_by_email(email, prefixes, limit))
+        Ok(self.lock().keys_by_email(email, reach, limit))
     }
 
     fn load_series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {

@@ -90,11 +90,11 @@ fn is_selective(query: &ListQuery) -> bool {
     query.type_id.is_some() || !query.states.contains(&AppointmentState::Confirmed)
 }
 
-/// Whether the rows of a list may be on calendars that are not among its prefixes.
+/// Whether rows of a list may be out of reach.
 fn may_be_of_others(query: &ListQuery) -> bool {
     let is_of_one_calendar =
         query.calendar.is_some() && query.email.is_none() && query.series.is_none();
-    !query.prefixes.is_all() && !is_of_one_calendar
+    !query.reach.is_all() && !is_of_one_calendar
 }
 
 /// A scanned row.

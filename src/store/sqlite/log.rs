@@ -22,8 +22,8 @@ use crate::store::codec::replaced::ReplacedRecord;
 use crate::store::history::HistoryBuilder;
 use crate::store::log_reader::{PAGE_CHANGES_MAX, PAGE_EVENTS_MAX, PartBuilder};
 use crate::store::{
-    CalendarFilter, ChangePage, ChangePart, CommitError, Oldest, StoreError,
-    UNDONE_APPOINTMENTS_MAX, UNDONE_CHANGES_MAX,
+    ChangePage, ChangePart, CommitError, Oldest, StoreError, UNDONE_APPOINTMENTS_MAX,
+    UNDONE_CHANGES_MAX, WatchFilter,
 };
 use bookd_core::appointment::Image;
 use bookd_core::ids::{AppointmentKey, Revision};
@@ -249,7 +249,7 @@ pub(super) fn undone(
 pub(super) fn page_from(
     transaction: &Transaction<'_>,
     from: LogPosition,
-    filter: &CalendarFilter,
+    filter: &WatchFilter,
     part_events_max: usize,
 ) -> Result<ChangePage, StoreError> {
     expect_kept(transaction, from)?;
@@ -308,28 +308,30 @@ fn expect_kept(transaction: &Transaction<'_>, from: LogPosition) -> Result<(), S
     }
 }
 
-/// The events of a change from one of them on that touch the calendars of a filter, at most so
-/// many, with their appointments as they are now. None where there are no such events.
+/// The events of a change from one of them on that a filter shows, at most so many, with their appointments as they are now. None where there are no such events.
 fn part(
     transaction: &Transaction<'_>,
     change: ChangeRow,
     first: u64,
-    filter: &CalendarFilter,
+    filter: &WatchFilter,
     events_max: usize,
 ) -> Result<Option<ChangePart>, StoreError> {
     let (mut part, mut cut) = (PartBuilder::new(events_max), None);
-    let wanted = WantedEvents::Calendars(filter);
-    change.walk(transaction, first, &wanted, |event, bytes| {
-        if part.is_full() {
-            cut = Some(event);
-            return Ok(ControlFlow::Break(()));
-        }
+    let wanted = WantedEvents::Calendars(&filter.calendars);
+    change.walk(transaction, first, &wanted, |number, bytes| {
         let event = change.event(transaction, bytes)?;
         let now = match event.appointment() {
             Some(logged) => appointments_by_key(transaction, &[logged.key])?.pop(),
             None => None,
         };
-        part.add(event, now);
+        if !filter.shows(&event, now.as_ref()) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        if part.is_full() {
+            cut = Some(number);
+            return Ok(ControlFlow::Break(()));
+        }
+        part.add(event, now.map(|it| filter.show(it)));
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(part.finish(change.entry, cut))

@@ -50,7 +50,7 @@ use bookd_core::appointment::{Appointment, EmailKey};
 use bookd_core::calendar::{Calendar, LoadedClaims};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
 use bookd_core::log::LogEvent;
-use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::time::Instant;
 
 use super::{
@@ -297,10 +297,10 @@ impl Store for Sqlite {
     fn keys_of_email(
         &mut self,
         email: &EmailKey,
-        prefixes: &Prefixes,
+        reach: &Reach,
         limit: usize,
     ) -> Result<Vec<AppointmentKey>, StoreError> {
-        read::keys_of_email(&self.connection, email, prefixes, limit)
+        read::keys_of_email(&self.connection, email, reach, limit)
     }
 
     fn load_series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {

@@ -9,7 +9,7 @@ use crate::store::{Last, Moment, StoreError, ZoneLookup};
 use bookd_core::appointment::{Appointment, EmailKey};
 use bookd_core::calendar::Calendar;
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
-use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::time::Instant;
 
 /// A snapshot of the file, within an open transaction of `connection`.
@@ -45,10 +45,10 @@ impl Moment for SqliteMoment<'_> {
     fn keys_of_email(
         &mut self,
         email: &EmailKey,
-        prefixes: &Prefixes,
+        reach: &Reach,
         limit: usize,
     ) -> Result<Vec<AppointmentKey>, StoreError> {
-        read::keys_of_email(self.connection, email, prefixes, limit)
+        read::keys_of_email(self.connection, email, reach, limit)
     }
 
     fn series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {

@@ -21,7 +21,7 @@ use bookd_core::calendar::appointment_type::Stamps;
 use bookd_core::calendar::claims::Claims;
 use bookd_core::calendar::{Busy, Calendar, DeletedType, LoadedClaims, Types, keep_from};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId, TypeNumber};
-use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::state::claim_on;
 use bookd_core::time::{Instant, MINUTE};
 
@@ -116,12 +116,12 @@ pub(super) fn raw_appointments_by_key(
     Ok(found)
 }
 
-/// The keys of at most so many appointments with this address on these calendars alone, the
+/// The keys of at most so many appointments with this address and all calendars within reach, the
 /// earliest first.
 pub(super) fn keys_of_email(
     connection: &Connection,
     email: &EmailKey,
-    prefixes: &Prefixes,
+    reach: &Reach,
     limit: usize,
 ) -> Result<Vec<AppointmentKey>, StoreError> {
     let mut statement = connection.prepare_cached(SELECT_KEYS_OF_EMAIL)?;
@@ -130,13 +130,13 @@ pub(super) fn keys_of_email(
     while keys.len() < limit
         && let Some(row) = rows.next()?
     {
-        let is_theirs = prefixes.is_all() || {
+        let is_theirs = reach.is_all() || {
             let places: PlacesRecord = row
                 .get_ref(1)?
                 .as_blob()
                 .map_err(|_| damaged("the calendars"))
                 .and_then(|bytes| decode(bytes, "the calendars of an appointment"))?;
-            places.calendars().all(|calendar| prefixes.has(calendar))
+            reach.has(places.calendars(), email)
         };
         if is_theirs {
             keys.push(rows::key(row, 0)?);

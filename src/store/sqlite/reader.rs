@@ -21,9 +21,9 @@ use crate::store::codec::record::{self, decode};
 use crate::store::history::HistoryBuilder;
 use crate::store::{
     CalendarFilter, CalendarRow, ChangePage, HistoryPage, HistoryQuery, HistorySubject, ListPage,
-    ListQuery, LogReader, Look, Oldest, Queries, Reader, StoreError, ZoneLookup,
+    ListQuery, LogReader, Look, Oldest, Queries, Reader, StoreError, WatchFilter, ZoneLookup,
 };
-use bookd_core::appointment::{Appointment, Image};
+use bookd_core::appointment::Appointment;
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
 use bookd_core::log::{LogPosition, Replaced};
 use bookd_core::prefixes::Prefixes;
@@ -110,9 +110,7 @@ impl Queries for SqliteReader {
         for (key, image) in undone {
             let Some(image) = image else { continue };
             let now = appointments_by_key(&transaction, &[key])?;
-            let then = now
-                .into_iter()
-                .map(|now| now.with_image(Image::clone(&image)));
+            let then = now.into_iter().map(|now| query.then(now, &image));
             page.appointments
                 .extend(then.filter(|it| query.matches(it)));
         }
@@ -215,7 +213,7 @@ impl LogReader for SqliteReader {
     fn changes_from(
         &mut self,
         from: LogPosition,
-        filter: &CalendarFilter,
+        filter: &WatchFilter,
         part_events_max: usize,
     ) -> Result<ChangePage, StoreError> {
         page_from(

@@ -362,15 +362,15 @@ async fn things_of_another_tenant_are_refused_as_things_that_there_are_not() {
         };
         let there = filled("beta/ada", theirs, "beta/");
         let not_there = filled("beta/nobody", nothing, "gamma/");
-        let (code, why, message, answer) = send(&routes, &of(name), "acme", &there).await;
-        let (other_code, other_why, other_message, other_answer) =
-            send(&routes, &of(name), "acme", &not_there).await;
-        assert_eq!((code, &why), (other_code, &other_why), "{name} {request}");
+        let method = of(name);
+        let (code, why, message, answer) = send(&routes, &method, "acme", &there).await;
+        let (code_2, why_2, message_2, answer_2) = send(&routes, &method, "acme", &not_there).await;
+        assert_eq!((code, &why), (code_2, &why_2), "{name} {request}");
         let same = |text: &str| {
             let text = text.replace("beta/nobody", "beta/ada");
             text.replace(nothing, theirs).replace("gamma/", "beta/")
         };
-        assert_eq!(message, same(&other_message), "{name} {request}");
+        assert_eq!(message, same(&message_2), "{name} {request}");
         let expected = if request.contains("$appointment") {
             match *name {
                 // An empty list tells of nothing.
@@ -386,13 +386,12 @@ async fn things_of_another_tenant_are_refused_as_things_that_there_are_not() {
             "{name} {request}: {message}"
         );
         if code == Code::Ok {
-            assert_eq!(answer, other_answer);
+            assert_eq!(answer, answer_2);
             assert!(!answer.has_field_by_name("appointments"), "{answer}");
         }
         // What is refused changes nothing, and whose it is may do it or is told more.
         if !request.contains("acme/") && !request.contains("$ours") && *name != "ListZoneDrift" {
-            let (_, why, ..) =
-                send(&routes, &of(name), "beta", &validated(&there, &of(name))).await;
+            let (_, why, ..) = send(&routes, &method, "beta", &validated(&there, &method)).await;
             assert!(
                 why != "PERMISSION_DENIED" && why != "APPOINTMENT_NOT_FOUND",
                 "{name} {request}: {why}"

@@ -43,7 +43,12 @@ pub fn token(name: &str) -> String {
 }
 
 pub async fn connected(bookd: &Bookd, name: &str) -> Guarded {
-    let bearer = format!("Bearer {}", token(name)).parse().unwrap();
+    connected_with(bookd, &token(name)).await
+}
+
+/// A client that sends this token.
+pub async fn connected_with(bookd: &Bookd, token: &str) -> Guarded {
+    let bearer = format!("Bearer {token}").parse().unwrap();
     InterceptedService::new(connect(bookd.address()).await, Bearer(bearer))
 }
 

@@ -39,6 +39,30 @@ fn write_keys(file: &Path, keys: Vec<Jwk>) {
     std::fs::write(file, serde_json::to_vec(&set).unwrap()).unwrap();
 }
 
+/// These grants of claims of an issuer with one key.
+pub fn grants_of(folder: &Path, grants: Vec<Grant>) -> Grants {
+    let jwks_file = folder.join("keys.json");
+    write_keys(&jwks_file, vec![public(&KEYS[0], "first")]);
+    let grants = grants.into_iter().map(|grant| Grant {
+        issuer: Some(ISSUER.to_owned()),
+        ..grant
+    });
+    let config = GrantConfig {
+        grants: grants.collect(),
+        issuers: vec![issuer(jwks_file)],
+    };
+    Grants::load(&config, None).unwrap()
+}
+
+/// A token of this subject that is valid for an hour, with these claims besides.
+pub fn token_of(subject: &str, further: &[(&str, Value)]) -> String {
+    let mut claims = with("sub", json!(subject));
+    for (claim, value) in further {
+        claims[*claim] = value.clone();
+    }
+    signed(&claims)
+}
+
 /// Grants of an issuer with one key: `slots` for the subject page, `read` for the group desk.
 fn granted(folder: &Path) -> Grants {
     granted_by(folder, &KEYS[0])

@@ -79,6 +79,21 @@ impl World {
         }
     }
 
+    /// Moves the appointment of acme alone to a calendar of beta.
+    async fn give_own_to_beta(&self) {
+        let moved = pb::RescheduleAppointmentRequest {
+            appointment_id: self.own.appointment_id.clone(),
+            calendar_ids: vec!["beta/room".to_owned()],
+            assignment: pb::Assignment::All.into(),
+            local_start: "2027-01-05T13:00".to_owned(),
+            ..Default::default()
+        };
+        BookingServiceClient::new(self.owner.clone())
+            .reschedule_appointment(moved)
+            .await
+            .unwrap();
+    }
+
     async fn stop(self) {
         drop((self.owner, self.acme, self.beta, self.access));
         self.bookd.stop().await;
@@ -213,17 +228,7 @@ async fn watched(caller: &Guarded, id_prefix: &str) -> Vec<pb::Change> {
 async fn changes_show_a_tenant_its_own_calendars() {
     let world = World::new().await;
     // A move from one tenant to the other: each sees its half.
-    let moved = pb::RescheduleAppointmentRequest {
-        appointment_id: world.own.appointment_id.clone(),
-        calendar_ids: vec!["beta/room".to_owned()],
-        assignment: pb::Assignment::All.into(),
-        local_start: "2027-01-05T13:00".to_owned(),
-        ..Default::default()
-    };
-    BookingServiceClient::new(world.owner.clone())
-        .reschedule_appointment(moved)
-        .await
-        .unwrap();
+    world.give_own_to_beta().await;
     for (caller, ours, theirs) in [
         (&world.acme, "acme/", "beta"),
         (&world.beta, "beta/", "acme"),
@@ -274,6 +279,44 @@ async fn changes_show_a_tenant_its_own_calendars() {
         .unwrap_err();
     assert_eq!(reason(&of_acme), "APPOINTMENT_NOT_FOUND");
     assert!(watched(&world.owner, "").await.len() > watched(&world.acme, "").await.len());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_tenant_writes_into_an_appointment_is_not_shown_to_the_one_before() {
+    let world = World::new().await;
+    let page = |page_token: String| {
+        let request = pb::ListAppointmentsRequest {
+            calendar_id: "acme/ada".to_owned(),
+            page_size: 1,
+            page_token,
+            ..Default::default()
+        };
+        let mut lists = ListServiceClient::new(world.acme.clone());
+        async move { lists.list_appointments(request).await.unwrap().into_inner() }
+    };
+    let first = page(String::new()).await;
+    world.give_own_to_beta().await;
+    let secret = pb::UpdateAppointmentRequest {
+        appointment_id: world.own.appointment_id.clone(),
+        note: "of beta alone".to_owned(),
+        ..Default::default()
+    };
+    BookingServiceClient::new(world.beta.clone())
+        .update_appointment(secret)
+        .await
+        .unwrap();
+    // What acme was shown of it then has no person any more, in a watch and in a later page.
+    let second = page(first.next_page_token).await;
+    assert_eq!(
+        second.appointments[0].appointment_id,
+        world.own.appointment_id
+    );
+    assert_eq!(second.appointments[0].invitee, None);
+    let shown = format!("{:?}{second:?}", watched(&world.acme, "").await);
+    assert!(shown.contains(&world.own.appointment_id) && !shown.contains("of beta alone"));
+    let whole = format!("{:?}", watched(&world.owner, "").await);
+    assert!(whole.contains("of beta alone"));
     world.stop().await;
 }
 

@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use bookd::fold::email_key;
 use bookd::store::log_reader::PART_EVENTS_MAX;
 use bookd::store::sqlite::Sqlite;
-use bookd::store::{CalendarFilter, ListQuery, RequestRecord, Store, StoreError};
+use bookd::store::{ListQuery, RequestRecord, Store, StoreError, WatchFilter};
 use bookd_core::command::Command;
 use bookd_core::ids::{AppointmentKey, Revision, TypeId};
 use bookd_core::log::LogPosition;
 use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::time::Instant;
 use bookd_core::time::interval::Interval;
 use rusqlite::Connection;
@@ -84,7 +85,7 @@ const CALENDAR: Read = |store| store.load_calendars(&[id("ada")], MONDAY).map(dr
 const APPOINTMENT: Read = |store| store.load_appointments(&[appointment_id(1)]).map(drop);
 const BY_EMAIL: Read = |store| {
     store
-        .keys_of_email(&email_key("grace@example.com"), &Prefixes::ALL, 10)
+        .keys_of_email(&email_key("grace@example.com"), &Reach::ALL, 10)
         .map(drop)
 };
 const REQUEST: Read = |store| store.seen_requests(&[HASH]).map(drop);
@@ -128,7 +129,7 @@ const WATCH: Read = |store| {
         .reader()?
         .changes_from(
             LogPosition::of(Revision(1)),
-            &CalendarFilter::All,
+            &WatchFilter::ALL,
             PART_EVENTS_MAX,
         )
         .map(drop)

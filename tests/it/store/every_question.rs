@@ -6,10 +6,11 @@
 use bookd::fold::email_key;
 use bookd::store::log_reader::PART_EVENTS_MAX;
 use bookd::store::sqlite::Sqlite;
-use bookd::store::{CalendarFilter, ListQuery, Reader, Store, StoreError};
+use bookd::store::{ListQuery, Reader, Store, StoreError, WatchFilter};
 use bookd_core::ids::{AppointmentKey, Revision};
 use bookd_core::log::LogPosition;
 use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 
 use crate::stored::{MONDAY, appointment_id, at_hour, id, of_appointment, of_calendar, query};
 
@@ -41,7 +42,7 @@ pub fn answers(store: &mut Sqlite) -> Vec<Answer> {
     }
     all.push(
         store
-            .keys_of_email(&email_key("grace@example.com"), &Prefixes::ALL, 1_000)
+            .keys_of_email(&email_key("grace@example.com"), &Reach::ALL, 1_000)
             .map(|it| format!("{it:?}")),
     );
     all.push(store.seen_requests(&HASHES).map(|it| format!("{it:?}")));
@@ -127,7 +128,7 @@ fn histories(reader: &mut dyn Reader, all: &mut Vec<Answer>) {
 fn log(reader: &mut dyn Reader, all: &mut Vec<Answer>) {
     let mut from = LogPosition::of(Revision(1));
     loop {
-        match reader.changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX) {
+        match reader.changes_from(from, &WatchFilter::ALL, PART_EVENTS_MAX) {
             Ok(page) if page.next == from => break,
             Ok(page) => {
                 from = page.next;

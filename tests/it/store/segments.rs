@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bookd::store::log_reader::PART_EVENTS_MAX;
 use bookd::store::{
     CalendarFilter, ChangePart, CommitBatch, HistoryPage, HistoryQuery, ListQuery, Reader,
-    StoreError, UNDONE_APPOINTMENTS_MAX,
+    StoreError, UNDONE_APPOINTMENTS_MAX, WatchFilter,
 };
 use bookd_core::appointment::{Appointment, AppointmentState, IgnoredRules, Image};
 use bookd_core::change::{AppointmentEvent, Cause, Change, Event};
@@ -86,7 +86,9 @@ fn read_log(
 ) -> Vec<ChangePart> {
     let (mut all, mut from) = (Vec::new(), LogPosition::of(Revision(1)));
     loop {
-        let page = reader.changes_from(from, filter, part_events_max).unwrap();
+        let page = reader
+            .changes_from(from, &WatchFilter::of(filter.clone()), part_events_max)
+            .unwrap();
         all.extend(page.changes);
         if page.next == from {
             return all;
@@ -280,7 +282,7 @@ fn a_segment_that_is_missing_is_damage_to_who_reads_all_of_the_log() {
             connection.execute_batch(&spoil).unwrap()
         });
         let mut reader = sqlite.store().reader().unwrap();
-        let page = reader.changes_from(LogPosition::of(LARGE), &CalendarFilter::All, usize::MAX);
+        let page = reader.changes_from(LogPosition::of(LARGE), &WatchFilter::ALL, usize::MAX);
         assert!(damage_of(page), "{spoil}");
         let oldest = reader.oldest_change().unwrap();
         let report = bookd::admin::check::check(sqlite.store(), oldest, &zones(), MONDAY, |_| ());

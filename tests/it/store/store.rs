@@ -15,6 +15,7 @@ use bookd_core::command::{Booking, Command, ProfilePatch, Redacted};
 use bookd_core::decide::{REDACTED_MAX, decide, expire};
 use bookd_core::ids::{Caller, Revision, SeriesId, TypeId};
 use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::time::interval::Interval;
 use bookd_core::time::{DAY, HOUR, LocalDate, MINUTE};
 use uuid::Uuid;
@@ -293,11 +294,7 @@ fn a_person_with_many_appointments_is_redacted_in_several_turns(mut world: World
         // A writer knows the appointments that it loaded for the command, and no others.
         let keys = world
             .store()
-            .keys_of_email(
-                &email_key("GRACE@example.com"),
-                &Prefixes::ALL,
-                REDACTED_MAX,
-            )
+            .keys_of_email(&email_key("GRACE@example.com"), &Reach::ALL, REDACTED_MAX)
             .unwrap();
         assert_eq!(keys.len(), expected);
         world.state.appointments = all
@@ -313,7 +310,7 @@ fn a_person_with_many_appointments_is_redacted_in_several_turns(mut world: World
     assert!(
         world
             .store()
-            .keys_of_email(&email_key("grace@example.com"), &Prefixes::ALL, 10)
+            .keys_of_email(&email_key("grace@example.com"), &Reach::ALL, 10)
             .unwrap()
             .is_empty()
     );

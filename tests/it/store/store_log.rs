@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bookd::store::{CalendarFilter, CommitBatch, RequestRecord};
+use bookd::store::{CommitBatch, RequestRecord, WatchFilter};
 use bookd_core::appointment::{Image, Place};
 use bookd_core::calendar::availability::{Availability, Override, Window};
 use bookd_core::change::{AppointmentEvent, Cause, Change, Event};
@@ -210,7 +210,7 @@ fn a_change_says_who_sent_it_and_nobody_is_nobody() {
             .store()
             .reader()
             .unwrap()
-            .changes_from(LogPosition::of(Revision(1)), &CalendarFilter::All, 1)
+            .changes_from(LogPosition::of(Revision(1)), &WatchFilter::ALL, 1)
             .unwrap();
         let callers: Vec<_> = page
             .changes
@@ -376,7 +376,7 @@ fn what_was_made_before_a_clock_reset_counts_as_no_younger_than_that() {
             .store()
             .reader()
             .unwrap()
-            .changes_from(behind, &CalendarFilter::All, 1)
+            .changes_from(behind, &WatchFilter::ALL, 1)
             .unwrap();
         let mark = Mark {
             revision: wrong.next(),

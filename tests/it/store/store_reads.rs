@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bookd::fold::email_key;
 use bookd::store::log_reader::PART_EVENTS_MAX;
-use bookd::store::{CalendarFilter, ChangePart, ListQuery, Reader, StoreError};
+use bookd::store::{CalendarFilter, ChangePart, ListQuery, Reader, StoreError, WatchFilter};
 use bookd_core::appointment::{Appointment, AppointmentState, Carried, PersonPatch};
 use bookd_core::calendar::appointment_type::AppointmentType;
 use bookd_core::change::Cause;
@@ -283,7 +283,9 @@ fn read_log(world: &mut World, after: u64, filter: &CalendarFilter) -> Vec<Chang
     let mut reader = world.store().reader().unwrap();
     let (mut all, mut from) = (Vec::new(), LogPosition::after(Revision(after)));
     loop {
-        let page = reader.changes_from(from, filter, PART_EVENTS_MAX).unwrap();
+        let page = reader
+            .changes_from(from, &WatchFilter::of(filter.clone()), PART_EVENTS_MAX)
+            .unwrap();
         assert!(
             page.changes
                 .iter()
@@ -450,7 +452,7 @@ fn only_what_is_left_is_shown(world: &mut World, of_first: &[LogEntry]) {
         oldest: Revision(5),
     };
     assert_eq!(
-        reader.changes_from(LogPosition::of(Revision(4)), &CalendarFilter::All, 1),
+        reader.changes_from(LogPosition::of(Revision(4)), &WatchFilter::ALL, 1),
         Err(gone.clone())
     );
     assert_eq!(

@@ -27,6 +27,7 @@ use bookd_core::ids::{
 };
 use bookd_core::log::{LogEntry, LogPosition};
 use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::state::State;
 use bookd_core::time::{DAY, HOUR, Instant, LocalDate, MINUTE, Minutes, Seconds};
 use rusqlite::{Connection, OpenFlags};
@@ -345,7 +346,7 @@ pub fn query() -> ListQuery {
         after: None,
         limit: 100,
         scanned_max: ListQuery::SCANNED_MAX,
-        prefixes: Prefixes::ALL,
+        reach: Reach::ALL,
         at: None,
         now: MONDAY,
     }

@@ -1,6 +1,5 @@
 //! WatchAppointments: every change in order, whole and once, to each watch of its calendars.
 
-use bookd_core::prefixes::Prefixes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -357,7 +356,7 @@ async fn what_is_personal_is_told_as_it_is_now_wherever_the_change_is_read_from(
     let mut slow = bookd
         .engine()
         .watch(
-            (bookd::store::CalendarFilter::All, Prefixes::ALL),
+            bookd::store::WatchFilter::ALL,
             bookd_core::ids::Revision(1),
             None,
         )

@@ -6,9 +6,8 @@ use bookd::engine::{Failure, Settings, Watched};
 use bookd::log::WatchSettings;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::watch_appointments_response::Message;
-use bookd::store::CalendarFilter;
+use bookd::store::WatchFilter;
 use bookd_core::ids::Revision;
-use bookd_core::prefixes::Prefixes;
 use bookd_core::time::DAY;
 use bookd_transport::Ended;
 use tonic::Code;
@@ -178,7 +177,7 @@ async fn a_watcher_that_falls_too_far_behind_is_cut_with_what_it_was_told_last()
     open_quarters(&bookd, "ada").await;
     let mut slow = bookd
         .engine()
-        .watch((CalendarFilter::All, Prefixes::ALL), Revision(1), None)
+        .watch(WatchFilter::ALL, Revision(1), None)
         .await
         .unwrap();
     // The watcher is up to date once; one that is catching up may lag by any number.
@@ -298,7 +297,7 @@ async fn watches_are_bounded_and_a_place_is_free_again_when_its_stream_is_droppe
     bookd.open("ada", "09:00", "17:00").await;
     let engine = bookd.engine();
     let one = engine
-        .watch((CalendarFilter::All, Prefixes::ALL), Revision(0), None)
+        .watch(WatchFilter::ALL, Revision(0), None)
         .await
         .unwrap();
     let two = engine.touches(vec![]).unwrap();
@@ -323,7 +322,7 @@ async fn whoever_does_not_read_makes_room_for_who_does() {
     bookd.open("ada", "09:00", "17:00").await;
     let mut resting = bookd
         .engine()
-        .watch((CalendarFilter::All, Prefixes::ALL), Revision(1), None)
+        .watch(WatchFilter::ALL, Revision(1), None)
         .await
         .unwrap();
     resting.next().await.unwrap();

@@ -8,7 +8,7 @@ use bookd::clock::{Clock, ManualClock};
 use bookd::engine::{CLOCK_STEADY, Engine, REQUEST_MEMORY};
 use bookd::store::log_reader::PART_EVENTS_MAX;
 use bookd::store::memory::Memory;
-use bookd::store::{CalendarFilter, Store, ZoneLookup};
+use bookd::store::{Store, WatchFilter, ZoneLookup};
 use bookd_core::log::LogPosition;
 use bookd_core::time::Instant;
 
@@ -92,7 +92,7 @@ impl Life {
                 let mut reader = self.store.reader().unwrap();
                 let from = LogPosition::after(before);
                 let made = reader
-                    .changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX)
+                    .changes_from(from, &WatchFilter::ALL, PART_EVENTS_MAX)
                     .unwrap()
                     .changes;
                 let is_quiet = made.iter().all(|it| is_expiry(&it.entry));

@@ -7,7 +7,7 @@ use std::ops::Range;
 use bookd::api::context::request_hash;
 use bookd::proto::v1 as pb;
 use bookd::store::log_reader::PART_EVENTS_MAX;
-use bookd::store::{CalendarFilter, Reader, Store};
+use bookd::store::{Reader, Store, WatchFilter};
 use bookd_core::appointment::confirmation_code;
 use bookd_core::appointment::{
     Appointment, AppointmentState as S, IgnoredRules, Image, OccurrenceOf, Person,
@@ -309,7 +309,7 @@ pub fn whole_log(reader: &mut dyn Reader) -> Vec<LogEntry> {
     let (mut changes, mut from): (Vec<LogEntry>, _) = (Vec::new(), LogPosition::of(Revision(1)));
     loop {
         let page = reader
-            .changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX)
+            .changes_from(from, &WatchFilter::ALL, PART_EVENTS_MAX)
             .unwrap();
         for part in page.changes {
             match changes

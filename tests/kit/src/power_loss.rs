@@ -8,7 +8,7 @@ use bookd_core::appointment::{Appointment, EmailKey};
 use bookd_core::calendar::{Calendar, LoadedClaims};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId};
 use bookd_core::log::LogEvent;
-use bookd_core::prefixes::Prefixes;
+use bookd_core::reach::Reach;
 use bookd_core::time::Instant;
 
 use super::disk::Power;
@@ -65,10 +65,10 @@ impl<S: Store> Store for PowerLossStore<S> {
     fn keys_of_email(
         &mut self,
         email: &EmailKey,
-        prefixes: &Prefixes,
+        reach: &Reach,
         limit: usize,
     ) -> Result<Vec<AppointmentKey>, StoreError> {
-        self.store.keys_of_email(email, prefixes, limit)
+        self.store.keys_of_email(email, reach, limit)
     }
 
     fn load_series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{At, Decision, expect_etag};
-use crate::appointment::{Appointment, Target, Transition};
+use crate::appointment::Appointment;
 use crate::calendar::appointment_type::{AppointmentType, TYPES_MAX};
 use crate::calendar::availability::{Availability, OVERRIDES_MAX, Override, Rule};
 use crate::calendar::{BUSY_PERIODS_CALENDAR_MAX, BUSY_SOURCES_MAX, Calendar, Profile};
 use crate::change::{AppointmentEvent, Cause, Event};
 use crate::command::{Beforehand, Command, ProfilePatch};
-use crate::deletion::cancelled_with_calendar;
+use crate::deletion::{cancelled_with_calendar, is_cancelled_with_calendar};
 use crate::field_violation::FieldViolation;
 use crate::ids::{AppointmentKey, CalendarId, Etag, TypeId};
 use crate::refusal::Refusal;
@@ -169,16 +169,18 @@ impl<'a> At<'a> {
             }
             None => self.upcoming(calendar, force)?,
         };
-        let expect_all = |it: &&Arc<Appointment>| self.expect_all_of(it);
-        cancelled.iter().try_for_each(expect_all)?;
-        let events = cancelled
-            .into_iter()
-            .filter_map(|appointment| self.cancelled_with_calendar(appointment));
+        let mut events = Vec::with_capacity(cancelled.len() + 1);
+        for appointment in cancelled {
+            if let Some(event) = self.cancelled_with_calendar(appointment) {
+                self.expect_all_of(appointment)?;
+                events.push(event);
+            }
+        }
         let deleted = Event::CalendarDeleted {
             calendar: id.clone(),
             staged: beforehand.map(|it| it.staged),
         };
-        let events = events.chain([deleted]).collect();
+        events.push(deleted);
         Ok(Decision {
             events,
             ..Decision::of_calendar(Cause::DeleteCalendar, None, id)
@@ -217,11 +219,7 @@ impl<'a> At<'a> {
     /// The cancellation of an appointment with its calendar; none for NO_SHOW and COMPLETED
     /// appointments that are not over yet, which keep their state.
     fn cancelled_with_calendar(self, before: &Arc<Appointment>) -> Option<Event> {
-        let is_cancelled = matches!(
-            Transition::Cancel.target(before.state, false),
-            Target::Becomes(_)
-        );
-        is_cancelled.then(|| {
+        is_cancelled_with_calendar(before.state).then(|| {
             let after = Arc::new(cancelled_with_calendar(before, (self.now, self.revision())));
             Event::Appointment {
                 kind: AppointmentEvent::Cancelled,

@@ -10,7 +10,7 @@ use super::lifecycle::HOLD_SECONDS_MAX;
 use crate::appointment::{Appointment, AppointmentState, Image};
 use crate::change::{AppointmentEvent, Cause, Change, Event};
 use crate::ids::Caller;
-use crate::prefixes::Prefixes;
+use crate::reach::Reach;
 use crate::state::State;
 use crate::time::Instant;
 
@@ -21,7 +21,7 @@ pub fn reset_clock(state: &State, waiting: &[Arc<Appointment>], now: Instant) ->
     let at = At {
         state,
         now,
-        prefixes: &Prefixes::ALL,
+        reach: &Reach::ALL,
     };
     let latest = now.plus(HOLD_SECONDS_MAX);
     let is_too_long = |hold: &&Arc<Appointment>| {

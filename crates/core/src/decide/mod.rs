@@ -34,7 +34,7 @@ use crate::calendar::appointment_type::Stamps;
 use crate::change::{AppointmentEvent, Cause, Change, Event};
 use crate::command::Command;
 use crate::ids::{AppointmentId, CalendarId, Caller, Etag, Revision, TypeId};
-use crate::prefixes::Prefixes;
+use crate::reach::Reach;
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::time::Instant;
@@ -129,26 +129,22 @@ impl Decision {
     }
 }
 
-/// Decides a command at `now` of somebody who may change all calendars. The state must hold
+/// Decides a command at `now` of somebody who may change everything. The state must hold
 /// everything in `command.needs()`, with all expiries recorded.
 pub fn decide(state: &State, command: &Command, now: Instant) -> Result<Decision, Refusal> {
-    decide_within(&Prefixes::ALL, state, command, now)
+    decide_within(&Reach::ALL, state, command, now)
 }
 
-/// Decides a command of somebody who may change these calendars, among them all that the command
-/// names. An appointment on none of them is refused as one that does not exist, and one that is on
-/// others too as out of reach.
+/// Decides a command of somebody with this reach, in which all calendars are that the command
+/// names. An appointment beyond it is refused as one that does not exist, and one that is on
+/// calendars beyond it too as out of reach.
 pub fn decide_within(
-    prefixes: &Prefixes,
+    reach: &Reach,
     state: &State,
     command: &Command,
     now: Instant,
 ) -> Result<Decision, Refusal> {
-    let at = At {
-        state,
-        now,
-        prefixes,
-    };
+    let at = At { state, now, reach };
     match command {
         Command::CreateCalendar { .. }
         | Command::UpdateCalendar { .. }
@@ -213,7 +209,7 @@ pub fn expire(state: &State, appointment: AppointmentId, now: Instant) -> Option
     let at = At {
         state,
         now,
-        prefixes: &Prefixes::ALL,
+        reach: &Reach::ALL,
     };
     at.expire(appointment)
 }
@@ -223,8 +219,8 @@ pub fn expire(state: &State, appointment: AppointmentId, now: Instant) -> Option
 struct At<'a> {
     state: &'a State,
     now: Instant,
-    /// The calendars that the caller may change.
-    prefixes: &'a Prefixes,
+    /// What the caller may change.
+    reach: &'a Reach,
 }
 
 impl<'a> At<'a> {
@@ -242,7 +238,7 @@ impl<'a> At<'a> {
 
     fn appointment(self, id: AppointmentId) -> Result<&'a Arc<Appointment>, Refusal> {
         let found = self.state.appointments.get(&id);
-        let seen = found.filter(|it| self.prefixes.has_some_of(it));
+        let seen = found.filter(|it| self.reach.has_some_of(it));
         let seen = seen.ok_or(Refusal::AppointmentNotFound(id))?;
         self.expect_all_of(seen)?;
         Ok(seen)
@@ -250,7 +246,7 @@ impl<'a> At<'a> {
 
     /// Refuses an appointment that is on calendars which the caller may not change.
     fn expect_all_of(self, appointment: &Appointment) -> Result<(), Refusal> {
-        if self.prefixes.has_all_of(appointment) {
+        if self.reach.has_all_of(appointment) {
             Ok(())
         } else {
             Err(Refusal::OutOfReach(appointment.id))

@@ -8,15 +8,14 @@ use crate::command::{
     Booking, Command, ImportedCalendar, Needs, Redacted, SeriesName, SeriesScope,
 };
 use crate::ids::{AppointmentId, CalendarId, SeriesId};
-use crate::prefixes::Prefixes;
+use crate::reach::Reach;
 use crate::state::State;
 
 impl Command {
-    /// Everything that the decision of this command may read for somebody who may change these
-    /// calendars.
-    pub fn needs_within(&self, prefixes: &Prefixes) -> Needs {
+    /// Everything that the decision of this command may read for somebody with this reach.
+    pub fn needs_within(&self, reach: &Reach) -> Needs {
         Needs {
-            prefixes: prefixes.clone(),
+            reach: reach.clone(),
             ..self.needs()
         }
     }
@@ -71,6 +70,7 @@ impl Command {
                 needs.appointments.push(*appointment)
             }
             Self::Redact(Redacted::Email(email)) => needs.email = Some(email.clone()),
+            Self::Redact(Redacted::Found(_, ids)) => needs.appointments.extend_from_slice(ids),
             Self::Import(calendars) => calendars
                 .iter()
                 .for_each(|calendar| needs.add_import(calendar)),
@@ -98,6 +98,7 @@ impl Command {
             } => 1 + beforehand.others.len(),
             Self::DeleteCalendar { force: true, .. } | Self::Import(_) => MOST,
             Self::Redact(Redacted::Email(_)) => REDACTED_MAX.min(MOST),
+            Self::Redact(Redacted::Found(_, ids)) => ids.len().clamp(1, MOST),
             _ => 1,
         }
     }

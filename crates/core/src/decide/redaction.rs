@@ -19,12 +19,12 @@ impl At<'_> {
     pub(super) fn redact(self, redacted: &Redacted) -> Result<Decision, Refusal> {
         let mut found: Vec<&Arc<Appointment>> = match redacted {
             Redacted::Appointment(id) => vec![self.appointment(*id)?],
-            Redacted::Email(email) => {
+            Redacted::Email(email) | Redacted::Found(email, _) => {
                 // Of an appointment that is on other calendars too, the caller does not see the
                 // person.
                 let is_theirs = |appointment: &&Arc<Appointment>| {
                     appointment.person.invitee.email.key == *email
-                        && self.prefixes.has_all_of(appointment)
+                        && self.reach.has_all_of(appointment)
                 };
                 self.state.appointments.values().filter(is_theirs).collect()
             }

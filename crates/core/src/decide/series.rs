@@ -160,7 +160,7 @@ impl<'a> At<'a> {
             .state
             .appointments
             .values()
-            .filter(|it| it.series() == Some(series) && self.prefixes.has_some_of(it));
+            .filter(|it| it.series() == Some(series) && self.reach.has_some_of(it));
         let mut named: Vec<&Arc<Appointment>> = of_series.collect();
         if named.is_empty() {
             return Err(Refusal::SeriesNotFound(series));

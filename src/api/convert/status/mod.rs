@@ -81,11 +81,25 @@ pub(crate) fn not_allowed(error: &AuthError) -> Status {
         AuthError::OutOfReach { prefixes } => ErrorAnswer::new(
             Code::PermissionDenied,
             ErrorReason::PermissionDenied,
-            format!(
-                "the caller may do this only on calendars whose ids begin with one of: {prefixes}"
-            ),
+            if prefixes.is_all() {
+                "the rights of the caller have changed; call again".to_owned()
+            } else if prefixes.is_nothing() {
+                "the caller may do this on no calendar".to_owned()
+            } else {
+                format!(
+                    "the caller may do this only on calendars whose ids begin with one of: \
+                     {prefixes}"
+                )
+            },
         )
         .with("prefixes", prefixes.to_string())
+        .status(),
+        AuthError::OwnOnly => ErrorAnswer::new(
+            Code::PermissionDenied,
+            ErrorReason::PermissionDenied,
+            "the caller may do this for its own appointments alone: leave out other customers, and \
+             ask for single appointments",
+        )
         .status(),
         AuthError::TooOften { retry_after } => ErrorAnswer::new(
             Code::ResourceExhausted,
