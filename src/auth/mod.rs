@@ -6,8 +6,11 @@
 
 mod access;
 mod credentials;
+mod fetched_keys;
 mod file;
 mod grants;
+mod jwks;
+mod jwks_client;
 mod jwt;
 mod rates;
 mod rights;
@@ -15,6 +18,7 @@ mod scopes;
 
 pub use access::{Access, AuthError, CallOrigin, Principal};
 pub use credentials::{TOKEN_CHARACTERS_MAX, TOKEN_CHARACTERS_MIN, TokenHash};
+pub use fetched_keys::KeyFetches;
 pub use grants::{Grant, GrantConfig, GrantError, Grants};
 pub use jwt::Issuer;
 pub use rates::{Rate, Rates};
