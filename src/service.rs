@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bookd_transport::{Admission, Ended, Observing, ServerLimits, Stopper, Tls, Workers};
+use bookd_transport::{Admission, Ended, Observing, ServerLimits, Stopper, Tls, Traces, Workers};
 
 use crate::admin_port::{AdminPort, BoundPort, Observed, SILENCE_MAX};
 use crate::api::context::Api;
@@ -77,6 +77,10 @@ pub struct Parts {
     pub access: Access,
     /// TLS; none for plain connections.
     pub tls: Option<Tls>,
+    /// Whether strangers may read the contract by reflection.
+    pub reflects: bool,
+    /// Where calls are traced; none where they are not.
+    pub traces: Option<Arc<Traces>>,
 }
 
 impl Parts {
@@ -93,6 +97,8 @@ impl Parts {
             limits: ServerLimits::default(),
             access: Access::open(),
             tls: None,
+            reflects: true,
+            traces: None,
         }
     }
 }
@@ -127,21 +133,24 @@ impl Service {
             TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })?;
         let admin = parts.admin.map(bind_admin).transpose()?;
         let (engine, writer) = Engine::start(store, parts.clock, parts.engine)?;
+        let access = parts.access.clone();
         let api = Api {
             access: parts.access,
             ..Api::new(engine.clone(), parts.zones)
         };
-        let (routes, health) = api::routes(api).await?;
+        let (routes, health) = api::routes(api, parts.reflects).await?;
         // All workers share one admission, which counts over the process.
         let admission = Arc::new(Admission::new(parts.limits.admission));
         let calls = stack::call_metrics();
         let is_counting = admin.is_some();
         let (shared_admission, shared_calls) = (Arc::clone(&admission), Arc::clone(&calls));
+        let traces = parts.traces.clone();
         let service = move |_worker| {
             let (routes, delivering) = routes.on_worker();
             let observing = Observing {
                 is_logging,
                 counts: is_counting.then(|| shared_calls.on_worker()),
+                traces: traces.clone(),
             };
             let stack = stack::around(routes, Arc::clone(&shared_admission), observing);
             (stack, delivering)
@@ -160,6 +169,8 @@ impl Service {
             admission,
             workers: server.liveness(),
             engine: engine.status(),
+            access,
+            traces: parts.traces,
             silence_max: SILENCE_MAX,
         };
         let started = admin.map(|port| port.start(observed)).transpose();

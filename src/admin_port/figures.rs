@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bookd_metrics::HistogramValues;
-use bookd_transport::{Admission, CallMetrics, Liveness, Metrics};
+use bookd_transport::{Admission, CallMetrics, Liveness, Metrics, Traces};
 use tokio::time::Instant as Deadline;
 
 use super::health::Health;
 use super::process;
 use super::text::{Exposition, SampleUnit};
+use crate::auth::Access;
 use crate::engine::EngineStatus;
 
 /// What the admin port observes.
@@ -30,6 +31,10 @@ pub struct Observed {
     pub workers: Liveness,
     /// The engine and its store.
     pub engine: EngineStatus,
+    /// Who may call, and the keys of issuers.
+    pub access: Access,
+    /// The traces of calls; none where they are not traced.
+    pub traces: Option<Arc<Traces>>,
     /// Writer and workers count as stuck after so long a silence; `SILENCE_MAX` by default.
     pub silence_max: Duration,
 }
@@ -40,6 +45,8 @@ pub(super) struct Figures {
     calls: Arc<CallMetrics>,
     connections: Arc<Metrics>,
     admission: Arc<Admission>,
+    access: Access,
+    traces: Option<Arc<Traces>>,
 }
 
 impl Figures {
@@ -51,6 +58,8 @@ impl Figures {
             admission,
             workers,
             engine,
+            access,
+            traces,
             silence_max,
         } = observed;
         Self {
@@ -58,6 +67,8 @@ impl Figures {
             calls,
             connections,
             admission,
+            access,
+            traces,
         }
     }
 
@@ -70,6 +81,8 @@ impl Figures {
         self.add_writer(&mut text, now);
         self.add_watches(&mut text);
         self.add_store(&mut text);
+        self.add_keys(&mut text);
+        self.add_traces(&mut text);
         self.add_health(&mut text, now);
         add_process(&mut text);
         text.into_text()
@@ -304,6 +317,44 @@ impl Figures {
         }
     }
 
+    fn add_keys(&self, text: &mut Exposition) {
+        let fetches = self.access.key_fetches();
+        text.counter(
+            "bookd_issuer_key_fetches_total",
+            "Fetches of the keys of issuers that brought keys.",
+            fetches.done,
+        );
+        text.counter(
+            "bookd_issuer_key_fetches_failed_total",
+            "Fetches of the keys of issuers that brought none.",
+            fetches.failed,
+        );
+        text.gauge(
+            "bookd_issuers_without_keys",
+            "Issuers whose keys could not be fetched yet; their tokens are refused.",
+            fetches.issuers_without_keys,
+        );
+    }
+
+    fn add_traces(&self, text: &mut Exposition) {
+        let of = |count: fn(&Traces) -> u64| self.traces.as_ref().map_or(0, |it| count(it));
+        text.counter(
+            "bookd_spans_exported_total",
+            "Spans of calls that the collector of traces has taken.",
+            of(Traces::exported),
+        );
+        text.counter(
+            "bookd_spans_failed_total",
+            "Spans of calls that the collector of traces did not take.",
+            of(Traces::failed),
+        );
+        text.counter(
+            "bookd_spans_dropped_total",
+            "Spans of calls that were dropped, because too many waited for the collector.",
+            of(Traces::dropped),
+        );
+    }
+
     fn add_health(&self, text: &mut Exposition, now: Deadline) {
         text.flag(
             "bookd_ready",
@@ -351,7 +402,7 @@ fn add_process(text: &mut Exposition) {
 }
 
 /// The name of a code as OpenTelemetry writes it: `INVALID_ARGUMENT` for `InvalidArgument`.
-fn constant_case(name: &str) -> String {
+pub fn constant_case(name: &str) -> String {
     let mut constant = String::with_capacity(name.len() + 2);
     for (place, letter) in name.char_indices() {
         if place > 0 && letter.is_ascii_uppercase() {

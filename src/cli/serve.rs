@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::exit::Exit;
 use super::output::{complain, failed, say};
+use super::reload::{ReadAgain, Reloadable};
 use crate::auth::{Access, GrantError, Grants, Rates};
 use crate::clock::SystemClock;
-use crate::config::{ServeConfig, StoreUrl, TlsConfig};
+use crate::config::{ServeConfig, StoreUrl, TlsConfig, TraceConfig};
 use crate::descriptors;
 use crate::engine::{self, Stopped};
 use crate::exposure;
@@ -17,16 +18,14 @@ use crate::layout::Layout;
 use crate::open_store::open_sqlite;
 use crate::service::{Parts, Service};
 use crate::signals::{Hangups, SignalAction, Signals};
-use crate::telemetry;
+use crate::telemetry::{self, LogFilter};
 use crate::tls;
+use crate::trace_export::TraceExport;
 use crate::zones::Zones;
 use bookd_core::time::DAY;
 use bookd_transport::{Ended, ServerLimits, Tls, Workers};
 
 const MIB: u64 = 1_024 * 1_024;
-
-/// Reads the configuration of the server again, from where it came.
-pub type ReadAgain = fn() -> Result<ServeConfig, String>;
 
 /// Runs the service until a signal or until the writer must stop; answers the exit code.
 pub fn run(config: &ServeConfig, read_again: ReadAgain) -> Exit {
@@ -42,13 +41,21 @@ pub fn run(config: &ServeConfig, read_again: ReadAgain) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    match telemetry::start(&config.log).and_then(|()| runtime.block_on(serve(config, read_again))) {
+    let served = telemetry::start(&config.log)
+        .and_then(|log| runtime.block_on(serve(config, read_again, &log)));
+    // A look-up of the name of an issuer's server may block a thread for long.
+    runtime.shutdown_background();
+    match served {
         Ok(code) => code,
         Err(error) => failed(&error),
     }
 }
 
-async fn serve(config: &ServeConfig, read_again: ReadAgain) -> Result<Exit, String> {
+async fn serve(
+    config: &ServeConfig,
+    read_again: ReadAgain,
+    log: &LogFilter,
+) -> Result<Exit, String> {
     let access = match access(config) {
         Ok(access) => access,
         Err(error) => {
@@ -69,10 +76,78 @@ async fn serve(config: &ServeConfig, read_again: ReadAgain) -> Result<Exit, Stri
         }
     };
     store.keep_reserve(u64::from(config.reserve) * MIB);
+    let export = trace_export(config)?;
     let parts = Parts {
-        listen: config.listen,
         admin,
-        zones: Arc::clone(&zones),
+        access: access.clone(),
+        tls: tls.clone(),
+        traces: export.as_ref().map(TraceExport::traces),
+        ..parts(config, Arc::clone(&zones))
+    };
+    // Tokens of issuers are let in from the first call on. Where their keys cannot be had the start
+    // goes on: everybody else is served.
+    access.fetch_keys().await;
+    let signals = Signals::new()?;
+    let hangups = tls.as_ref().map(|_| Hangups::new()).transpose()?;
+    let started = Service::start_logging(parts, Box::new(store), config.log.log_calls).await;
+    let service = started.map_err(|error| error.to_string())?;
+    announce(&service, config, &zones);
+    let exporting = export.map(TraceExport::start);
+    let running = Reloadable {
+        config,
+        access: &access,
+        log,
+    };
+    let reload = || running.reload(read_again);
+    let certificates = async {
+        match tls.zip(hangups) {
+            Some((tls, hangups)) => tls::keep_current(tls, hangups, Arc::new(SystemClock)).await,
+            None => std::future::pending().await,
+        }
+    };
+    let exit = tokio::select! {
+        exit = run_until_stopped(service, signals, config.grace, Some(reload)) => exit,
+        never = certificates => match never {},
+        never = access.keep_keys_current() => match never {},
+    };
+    if let Some(exporting) = exporting {
+        exporting.stop().await;
+    }
+    exit
+}
+
+/// What sends traces of calls, if there is a collector to send them to.
+fn trace_export(config: &ServeConfig) -> Result<Option<TraceExport>, String> {
+    let TraceConfig {
+        otlp_endpoint,
+        trace_ratio,
+    } = &config.traces;
+    let endpoint = otlp_endpoint.as_deref();
+    endpoint
+        .map(|it| TraceExport::new(it, *trace_ratio))
+        .transpose()
+}
+
+/// Says in the log and on standard output what is served.
+fn announce(service: &Service, config: &ServeConfig, zones: &Zones) {
+    let address = service.local_addr();
+    exposure::warn(address, config.credentials());
+    tracing::info!(%address, tls = tls_words(&config.tls), store = %config.store, zones = zones.release(), source = %zones.source(), "bookd serves");
+    if let Some(admin) = service.admin_addr() {
+        tracing::info!(address = %admin, "metrics and probes are served");
+    }
+    say(&banner(
+        &address.to_string(),
+        service.admin_addr(),
+        config,
+        zones,
+    ));
+}
+
+/// What the settings alone tell of a service.
+fn parts(config: &ServeConfig, zones: Arc<Zones>) -> Parts {
+    Parts {
+        listen: config.listen,
         clock: Arc::new(SystemClock),
         workers: config
             .workers
@@ -84,33 +159,8 @@ async fn serve(config: &ServeConfig, read_again: ReadAgain) -> Result<Exit, Stri
             ..engine::Settings::default()
         },
         limits: ServerLimits::default(),
-        access: access.clone(),
-        tls: tls.clone(),
-    };
-    let signals = Signals::new()?;
-    let hangups = tls.as_ref().map(|_| Hangups::new()).transpose()?;
-    let started = Service::start_logging(parts, Box::new(store), config.log.log_calls).await;
-    let service = started.map_err(|error| error.to_string())?;
-    let address = service.local_addr();
-    exposure::warn(address, config.credentials());
-    tracing::info!(%address, tls = tls_words(&config.tls), store = %config.store, zones = zones.release(), source = %zones.source(), "bookd serves");
-    if let Some(admin) = service.admin_addr() {
-        tracing::info!(address = %admin, "metrics and probes are served");
-    }
-    say(&banner(
-        &address.to_string(),
-        service.admin_addr(),
-        config,
-        &zones,
-    ));
-    let reload = || reload(config, read_again, &access);
-    let stopped = run_until_stopped(service, signals, config.grace, Some(reload));
-    let Some((tls, hangups)) = tls.zip(hangups) else {
-        return stopped.await;
-    };
-    tokio::select! {
-        exit = stopped => exit,
-        never = tls::keep_current(tls, hangups, Arc::new(SystemClock)) => match never {},
+        reflects: config.reflection,
+        ..Parts::local(zones)
     }
 }
 
@@ -123,33 +173,6 @@ fn access(config: &ServeConfig) -> Result<Access, GrantError> {
         Access::granted(grants)
     };
     Ok(access.with_rates(Rates::new(config.rate())))
-}
-
-/// Reads the configuration again, and puts in force what can be changed while the server runs. A
-/// configuration that cannot be used changes nothing.
-fn reload(config: &ServeConfig, read_again: ReadAgain, access: &Access) {
-    let again = match read_again() {
-        Ok(again) => again,
-        Err(error) => {
-            return tracing::error!(%error, "the configuration cannot be read: all stays as it is");
-        }
-    };
-    match Grants::load(&again.access, again.bootstrap_token_file.as_deref()) {
-        Ok(grants) if grants.is_empty() == access.is_guarded() => tracing::error!(
-            "the first grant or the last one needs a restart: it changes whether callers need credentials"
-        ),
-        Ok(grants) => {
-            access.replace(grants);
-            tracing::info!("the grants and the tokens are read again");
-        }
-        Err(error) => {
-            tracing::error!(%error, "the grants cannot be used: those of before stay in force")
-        }
-    }
-    let before = config.lines();
-    for line in again.lines().iter().filter(|line| !before.contains(line)) {
-        tracing::warn!(setting = %line, "this setting needs a restart");
-    }
 }
 
 /// Whether connections are inside TLS, in a word for the log.

@@ -16,6 +16,8 @@ mod admin_port;
 mod auth_foreign;
 #[path = "auth/guarded.rs"]
 mod auth_guarded;
+#[path = "auth/jwks_url.rs"]
+mod auth_jwks_url;
 #[path = "auth/jwt.rs"]
 mod auth_jwt;
 #[path = "auth/matrix.rs"]
@@ -128,6 +130,8 @@ mod observed;
 mod offline_memory;
 #[path = "store/one_byte.rs"]
 mod one_byte;
+#[path = "process/operations.rs"]
+mod operations;
 #[path = "cli/output.rs"]
 mod output;
 #[path = "api/outside_open_time.rs"]
@@ -204,6 +208,8 @@ mod stuck_threads;
 mod tls;
 #[path = "process/tls_files.rs"]
 mod tls_files;
+#[path = "process/traces.rs"]
+mod traces;
 #[path = "cli/transfer.rs"]
 mod transfer;
 #[path = "api/types.rs"]
