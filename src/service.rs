@@ -127,6 +127,7 @@ impl Service {
             TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })?;
         let admin = parts.admin.map(bind_admin).transpose()?;
         let (engine, writer) = Engine::start(store, parts.clock, parts.engine)?;
+        let access = parts.access.clone();
         let api = Api {
             access: parts.access,
             ..Api::new(engine.clone(), parts.zones)
@@ -160,6 +161,7 @@ impl Service {
             admission,
             workers: server.liveness(),
             engine: engine.status(),
+            access,
             silence_max: SILENCE_MAX,
         };
         let started = admin.map(|port| port.start(observed)).transpose();

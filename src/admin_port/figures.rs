@@ -16,6 +16,7 @@ use tokio::time::Instant as Deadline;
 use super::health::Health;
 use super::process;
 use super::text::{Exposition, SampleUnit};
+use crate::auth::Access;
 use crate::engine::EngineStatus;
 
 /// What the admin port observes.
@@ -30,6 +31,8 @@ pub struct Observed {
     pub workers: Liveness,
     /// The engine and its store.
     pub engine: EngineStatus,
+    /// Who may call, and the keys of issuers.
+    pub access: Access,
     /// Writer and workers count as stuck after so long a silence; `SILENCE_MAX` by default.
     pub silence_max: Duration,
 }
@@ -40,6 +43,7 @@ pub(super) struct Figures {
     calls: Arc<CallMetrics>,
     connections: Arc<Metrics>,
     admission: Arc<Admission>,
+    access: Access,
 }
 
 impl Figures {
@@ -51,6 +55,7 @@ impl Figures {
             admission,
             workers,
             engine,
+            access,
             silence_max,
         } = observed;
         Self {
@@ -58,6 +63,7 @@ impl Figures {
             calls,
             connections,
             admission,
+            access,
         }
     }
 
@@ -70,6 +76,7 @@ impl Figures {
         self.add_writer(&mut text, now);
         self.add_watches(&mut text);
         self.add_store(&mut text);
+        self.add_keys(&mut text);
         self.add_health(&mut text, now);
         add_process(&mut text);
         text.into_text()
@@ -302,6 +309,25 @@ impl Figures {
                 free,
             );
         }
+    }
+
+    fn add_keys(&self, text: &mut Exposition) {
+        let fetches = self.access.key_fetches();
+        text.counter(
+            "bookd_issuer_key_fetches_total",
+            "Fetches of the keys of issuers that brought keys.",
+            fetches.done,
+        );
+        text.counter(
+            "bookd_issuer_key_fetches_failed_total",
+            "Fetches of the keys of issuers that brought none.",
+            fetches.failed,
+        );
+        text.gauge(
+            "bookd_issuers_without_keys",
+            "Issuers whose keys could not be fetched yet; their tokens are refused.",
+            fetches.issuers_without_keys,
+        );
     }
 
     fn add_health(&self, text: &mut Exposition, now: Deadline) {

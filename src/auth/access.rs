@@ -1,13 +1,16 @@
 //! The door's question: who calls, and may they?
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::HeaderMap;
 use tokio::sync::watch;
 
 use super::credentials::{Presented, TokenHash};
+use super::fetched_keys::KeyFetches;
 use super::grants::Grants;
 use super::jwt::VerifiedJwt;
 use super::rates::{RateKey, Rates};
@@ -152,12 +155,64 @@ impl Access {
         }
     }
 
-    /// Puts other grants in force, for calls that begin and for streams that are open. Of an open
+    /// Puts other grants in force, for calls that begin and for streams that are open. Keys of
+    /// issuers that were fetched stay until they are fetched again, which is at once. Of an open
     /// server nothing changes.
-    pub fn replace(&self, grants: Grants) {
+    pub fn replace(&self, mut grants: Grants) {
         if let Some(sender) = &self.grants {
+            grants.issuers.adopt(&sender.borrow().issuers);
+            grants.issuers.fetched().for_each(|(keys, _)| keys.hurry());
             sender.send_replace(Arc::new(grants));
         }
+    }
+
+    /// Fetches the keys of all issuers that have a URL, each once. It ends in seconds, whoever
+    /// answers.
+    pub async fn fetch_keys(&self) {
+        if let Some(sender) = &self.grants {
+            let grants = Arc::clone(&sender.borrow());
+            let fetched = grants.issuers.fetched();
+            let fetches = fetched
+                .map(|(keys, client)| async move { keys.fetch_once(|| client.fetch()).await });
+            if join_all(fetches).await.contains(&true) {
+                sender.send_modify(|_| ());
+            }
+        }
+    }
+
+    /// Keeps the keys of all issuers that have a URL current, for ever.
+    pub async fn keep_keys_current(&self) -> Infallible {
+        let Some(sender) = &self.grants else {
+            return std::future::pending().await;
+        };
+        let mut changes = sender.subscribe();
+        loop {
+            let grants = Arc::clone(&changes.borrow_and_update());
+            // Streams look at their credentials again: a key may be gone.
+            let changed = || sender.send_modify(|_| ());
+            let fetched = grants.issuers.fetched();
+            let keeping =
+                fetched.map(|(keys, client)| keys.keep_current(|| client.fetch(), changed));
+            let keeping = join_all(keeping);
+            let replaced = async {
+                // Fetches go on where only keys have changed.
+                while changes.changed().await.is_ok() {
+                    if !Arc::ptr_eq(&grants, &changes.borrow_and_update()) {
+                        return;
+                    }
+                }
+            };
+            tokio::select! {
+                _ = async { keeping.await; std::future::pending::<()>().await } => {}
+                () = replaced => {}
+            }
+        }
+    }
+
+    /// What the fetches of keys came to.
+    pub fn key_fetches(&self) -> KeyFetches {
+        let grants = self.grants.as_ref();
+        grants.map_or_else(KeyFetches::default, |it| it.borrow().issuers.key_fetches())
     }
 
     /// Lets a call in whose method wants these scopes.

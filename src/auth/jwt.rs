@@ -7,17 +7,18 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet, PublicKeyUse};
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::credentials::TokenHash;
+use super::fetched_keys::{FetchedKeys, KeyFetches};
 use super::file::read_file;
+use super::jwks::{KEYS_BYTES_MAX, PublicKeys, public_algorithm};
+use super::jwks_client::JwksClient;
 use super::rights::Rights;
 use crate::clock::{Clock, SystemClock};
 use crate::fold::{email_key, is_address};
@@ -29,9 +30,6 @@ const EMAIL: &str = "email";
 pub(super) const EMAIL_VERIFIED: &str = "email_verified";
 /// By how much the clocks of an issuer and this server may differ.
 const SKEW_SECONDS: i64 = 30;
-/// The largest file of keys, in bytes, and the most keys in it.
-const KEYS_BYTES_MAX: u64 = 1_024 * 1_024;
-const KEYS_MAX: usize = 100;
 /// Verified tokens that are remembered.
 const REMEMBERED_MAX: usize = 4_000;
 /// The longest issuer and subject, in characters: their names stand in changes.
@@ -48,7 +46,12 @@ pub struct Issuer {
     /// The algorithms of its signatures, such as `["ES256"]`: those with a public key only.
     pub algorithms: Vec<String>,
     /// A file with its public keys, as a JSON Web Key Set (RFC 7517).
-    pub jwks_file: PathBuf,
+    pub jwks_file: Option<PathBuf>,
+    /// Where its public keys are fetched instead: `https://`, or `http://` of this machine.
+    pub jwks_url: Option<String>,
+    /// A file with the authorities that vouch for the server of `jwks_url`, in PEM; by default
+    /// those of the system do.
+    pub jwks_ca: Option<PathBuf>,
 }
 
 /// A verified token.
@@ -66,9 +69,33 @@ pub(super) struct VerifiedJwt {
     /// What it is granted, once that was asked. It is remembered with the grants that it was asked
     /// of, and verified anew for others.
     pub(super) rights: OnceLock<Rights>,
+    verified_by: Generation,
+}
+
+/// The keys that have verified a token: it counts for as long as they do.
+#[derive(Clone)]
+enum Generation {
+    /// Those of a file, which stay as they are.
+    File,
+    /// Those of a URL, after so many changes.
+    Fetched(Arc<FetchedKeys>, u64),
+}
+
+impl fmt::Debug for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Generation")
+    }
 }
 
 impl VerifiedJwt {
+    /// Whether the keys that have verified it are those of now.
+    fn is_of_current_keys(&self) -> bool {
+        match &self.verified_by {
+            Generation::File => true,
+            Generation::Fetched(keys, generation) => keys.generation() == *generation,
+        }
+    }
+
     /// Whether a claim has this value: it is the text, or a list with it.
     pub(super) fn has(&self, claim: &str, value: &str) -> bool {
         let is_it = |it: &Value| it.as_str() == Some(value);
@@ -104,8 +131,8 @@ impl VerifiedJwt {
     }
 }
 
-/// The issuers that are trusted, by `iss`, with their keys. They never change: a configuration that
-/// is read again has others.
+/// The issuers that are trusted, by `iss`, with their keys. They never change, but for keys that are
+/// fetched: a configuration that is read again has others.
 #[derive(Default)]
 pub(super) struct Issuers {
     trusted: HashMap<String, Trusted>,
@@ -115,7 +142,17 @@ pub(super) struct Issuers {
 /// An issuer that is trusted.
 struct Trusted {
     validation: Validation,
-    keys: Vec<PublicKey>,
+    keys: KeySource,
+}
+
+/// Where the keys of an issuer are from.
+enum KeySource {
+    File(Arc<PublicKeys>),
+    Url {
+        url: String,
+        keys: Arc<FetchedKeys>,
+        client: JwksClient,
+    },
 }
 
 /// A token that is worth to verify: its issuer is trusted, and has the key that it names.
@@ -123,14 +160,8 @@ pub(super) struct Verifiable<'a> {
     token: &'a str,
     issuer: String,
     validation: Validation,
-    key: &'a DecodingKey,
-}
-
-struct PublicKey {
-    id: Option<String>,
-    /// The only algorithm that it is for; none = all of its family.
-    algorithm: Option<Algorithm>,
-    key: DecodingKey,
+    key: Arc<DecodingKey>,
+    verified_by: Generation,
 }
 
 impl Issuers {
@@ -168,7 +199,7 @@ impl Issuers {
     pub(super) fn remembered(&self, hash: &TokenHash) -> Option<Arc<VerifiedJwt>> {
         self.memory()
             .get(hash)
-            .filter(|it| it.left().is_some())
+            .filter(|it| it.left().is_some() && it.is_of_current_keys())
             .map(Arc::clone)
     }
 
@@ -200,11 +231,13 @@ impl Issuers {
         // The library wants one family of keys at a time.
         let mut validation = trusted.validation.clone();
         validation.algorithms = vec![header.alg];
+        let (key, verified_by) = trusted.keys.find(header.kid.as_deref(), header.alg)?;
         Some(Verifiable {
             token,
             issuer: claimed.iss,
             validation,
-            key: trusted.find(header.kid.as_deref(), header.alg)?,
+            key,
+            verified_by,
         })
     }
 
@@ -221,18 +254,56 @@ impl Issuers {
             issuer,
             validation,
             key,
+            verified_by,
         } = verifiable;
-        let claims = jsonwebtoken::decode(token, key, &validation).ok()?.claims;
-        let verified = Arc::new(VerifiedJwt::new(issuer, token, claims, is_kept)?);
+        let claims = jsonwebtoken::decode(token, &key, &validation).ok()?.claims;
+        let verified = VerifiedJwt::new(issuer, token, claims, is_kept)?;
+        let verified = Arc::new(VerifiedJwt {
+            verified_by,
+            ..verified
+        });
         let mut memory = self.memory();
         if memory.len() >= REMEMBERED_MAX {
-            memory.retain(|_, it| it.left().is_some());
+            memory.retain(|_, it| it.left().is_some() && it.is_of_current_keys());
             if memory.len() >= REMEMBERED_MAX {
                 memory.clear();
             }
         }
         memory.insert(hash, Arc::clone(&verified));
         Some(verified)
+    }
+
+    /// Takes over what earlier issuers have fetched, where issuer and URL are the same.
+    pub(super) fn adopt(&mut self, earlier: &Self) {
+        for (issuer, trusted) in &mut self.trusted {
+            let before = earlier.trusted.get(issuer).map(|it| &it.keys);
+            if let KeySource::Url { url, keys, .. } = &mut trusted.keys
+                && let Some(KeySource::Url {
+                    url: url_before,
+                    keys: keys_before,
+                    ..
+                }) = before
+                && url == url_before
+            {
+                *keys = Arc::clone(keys_before);
+            }
+        }
+    }
+
+    /// The keys that are fetched, each with who fetches them.
+    pub(super) fn fetched(&self) -> impl Iterator<Item = (&Arc<FetchedKeys>, &JwksClient)> {
+        let sources = self.trusted.values().map(|it| &it.keys);
+        sources.filter_map(|source| match source {
+            KeySource::File(_) => None,
+            KeySource::Url { keys, client, .. } => Some((keys, client)),
+        })
+    }
+
+    /// What the fetches of their keys came to.
+    pub(super) fn key_fetches(&self) -> KeyFetches {
+        let mut all = KeyFetches::default();
+        self.fetched().for_each(|(keys, _)| keys.add_to(&mut all));
+        all
     }
 
     fn memory(&self) -> MutexGuard<'_, HashMap<TokenHash, Arc<VerifiedJwt>>> {
@@ -275,6 +346,7 @@ impl VerifiedJwt {
             expires,
             claims,
             rights: OnceLock::new(),
+            verified_by: Generation::File,
         })
     }
 }
@@ -307,96 +379,55 @@ impl Trusted {
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         Ok(Self {
             validation,
-            keys: read_keys(&issuer.jwks_file)?,
+            keys: KeySource::of(issuer)?,
         })
     }
+}
 
-    /// The key with this id; without an id the only key that is for the algorithm.
-    fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&DecodingKey> {
-        let family = family_of(algorithm)?;
-        let suits = |key: &&PublicKey| {
-            key.key.family() == family && key.algorithm.is_none_or(|it| it == algorithm)
-        };
-        let mut found = self
-            .keys
-            .iter()
-            .filter(suits)
-            .filter(|key| kid.is_none_or(|kid| key.id.as_deref() == Some(kid)));
-        match (found.next(), found.next()) {
-            (Some(key), None) => Some(&key.key),
-            _ => None,
+impl KeySource {
+    fn of(issuer: &Issuer) -> Result<Self, String> {
+        match (&issuer.jwks_file, &issuer.jwks_url, &issuer.jwks_ca) {
+            (Some(file), None, None) => Ok(Self::File(Arc::new(read_keys(file)?))),
+            (Some(_), None, Some(_)) => Err("`jwks_ca` is for `jwks_url`".to_owned()),
+            (None, Some(url), authorities) => Ok(Self::Url {
+                client: JwksClient::new(url, authorities.as_ref())?,
+                url: url.clone(),
+                keys: Arc::new(FetchedKeys::new(issuer.issuer.clone())),
+            }),
+            (None, None, _) | (Some(_), Some(_), _) => {
+                Err("it needs one of `jwks_file` and `jwks_url`, and only one".to_owned())
+            }
+        }
+    }
+
+    /// The key that a token names. Where a key that is named is not there, the keys are fetched
+    /// again, soon: the call is refused at once, and one that comes afterwards is let in.
+    fn find(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Option<(Arc<DecodingKey>, Generation)> {
+        match self {
+            Self::File(keys) => Some((Arc::clone(keys.find(kid, algorithm)?), Generation::File)),
+            Self::Url { keys, .. } => {
+                // Before the keys: a token that earlier ones verify must not count as of these.
+                let generation = keys.generation();
+                let current = keys.current();
+                let is_known = |it: &Arc<PublicKeys>| kid.is_none_or(|kid| it.has(kid));
+                if !current.as_ref().is_some_and(is_known) {
+                    keys.ask();
+                }
+                let key = Arc::clone(current?.find(kid, algorithm)?);
+                Some((key, Generation::Fetched(Arc::clone(keys), generation)))
+            }
         }
     }
 }
 
-/// The family of an algorithm with public keys; none of any other algorithm.
-fn family_of(algorithm: Algorithm) -> Option<AlgorithmFamily> {
-    [
-        AlgorithmFamily::Rsa,
-        AlgorithmFamily::Ec,
-        AlgorithmFamily::Ed,
-    ]
-    .into_iter()
-    .find(|family| family.algorithms().contains(&algorithm))
-}
-
-/// The algorithm of this name, if its keys are public: whoever can verify a token of a shared
-/// secret can make one, too.
-fn public_algorithm(name: &str) -> Result<Algorithm, String> {
-    Algorithm::from_str(name)
-        .ok()
-        .filter(|it| family_of(*it).is_some())
-        .ok_or_else(|| {
-            format!(
-                "`{name}` is no algorithm with public keys; there are RS256, RS384, RS512, PS256, \
-                 PS384, PS512, ES256, ES384 and EdDSA"
-            )
-        })
-}
-
 /// Reads the keys in a file that signatures can be verified by.
-fn read_keys(file: &Path) -> Result<Vec<PublicKey>, String> {
+fn read_keys(file: &Path) -> Result<PublicKeys, String> {
     let shown = file.display();
-    let text = read_file(file, KEYS_BYTES_MAX + 1)
+    let text = read_file(file, KEYS_BYTES_MAX as u64 + 1)
         .map_err(|error| format!("the key file {shown} cannot be read: {error}"))?;
-    if text.len() as u64 > KEYS_BYTES_MAX {
-        return Err(format!(
-            "the key file {shown} is larger than {KEYS_BYTES_MAX} bytes"
-        ));
-    }
-    let set: JwkSet = serde_json::from_str(&text)
-        .map_err(|error| format!("the key file {shown} is no JSON Web Key Set: {error}"))?;
-    let keys: Vec<PublicKey> = set.keys.iter().filter_map(public_key).collect();
-    if keys.is_empty() || keys.len() > KEYS_MAX {
-        let count = keys.len();
-        return Err(format!(
-            "the key file {shown} has {count} public keys for signatures; it must have 1 to {KEYS_MAX}"
-        ));
-    }
-    Ok(keys)
-}
-
-/// A key that signatures can be verified by; none for other keys, which a set may have too.
-fn public_key(jwk: &Jwk) -> Option<PublicKey> {
-    let is_public = matches!(
-        jwk.algorithm,
-        AlgorithmParameters::RSA(_)
-            | AlgorithmParameters::EllipticCurve(_)
-            | AlgorithmParameters::OctetKeyPair(_)
-    );
-    let is_for_signatures = jwk
-        .common
-        .public_key_use
-        .as_ref()
-        .is_none_or(|it| *it == PublicKeyUse::Signature);
-    let algorithm = match jwk.common.key_algorithm {
-        Some(named) => Some(named.to_string().parse().ok()?),
-        None => None,
-    };
-    (is_public && is_for_signatures).then_some(())?;
-    Some(PublicKey {
-        id: jwk.common.key_id.clone(),
-        algorithm,
-        key: DecodingKey::from_jwk(jwk).ok()?,
-    })
+    PublicKeys::parse(text.as_bytes()).map_err(|problem| format!("the key file {shown} {problem}"))
 }

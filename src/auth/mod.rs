@@ -6,9 +6,12 @@
 
 mod access;
 mod credentials;
+mod fetched_keys;
 mod file;
 mod granted_claim;
 mod grants;
+mod jwks;
+mod jwks_client;
 mod jwt;
 mod rates;
 mod rights;
@@ -16,6 +19,7 @@ mod scopes;
 
 pub use access::{Access, AuthError, CallOrigin, Principal};
 pub use credentials::{TOKEN_CHARACTERS_MAX, TOKEN_CHARACTERS_MIN, TokenHash};
+pub use fetched_keys::KeyFetches;
 pub use grants::{Grant, GrantConfig, GrantError, Grants};
 pub use jwt::Issuer;
 pub use rates::{Rate, Rates};

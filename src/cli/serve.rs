@@ -42,7 +42,11 @@ pub fn run(config: &ServeConfig, read_again: ReadAgain) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    match telemetry::start(&config.log).and_then(|()| runtime.block_on(serve(config, read_again))) {
+    let served =
+        telemetry::start(&config.log).and_then(|()| runtime.block_on(serve(config, read_again)));
+    // A look-up of the name of an issuer's server may block a thread for long.
+    runtime.shutdown_background();
+    match served {
         Ok(code) => code,
         Err(error) => failed(&error),
     }
@@ -70,23 +74,14 @@ async fn serve(config: &ServeConfig, read_again: ReadAgain) -> Result<Exit, Stri
     };
     store.keep_reserve(u64::from(config.reserve) * MIB);
     let parts = Parts {
-        listen: config.listen,
         admin,
-        zones: Arc::clone(&zones),
-        clock: Arc::new(SystemClock),
-        workers: config
-            .workers
-            .map_or_else(Workers::per_core, Workers::Threads),
-        engine: engine::Settings {
-            layout: Layout::Threads,
-            is_clock_confirmed: config.confirm_clock,
-            keep_changes: config.keep_changes.map(|days| i64::from(days) * DAY),
-            ..engine::Settings::default()
-        },
-        limits: ServerLimits::default(),
         access: access.clone(),
         tls: tls.clone(),
+        ..parts(config, Arc::clone(&zones))
     };
+    // Tokens of issuers are let in from the first call on. Where their keys cannot be had the start
+    // goes on: everybody else is served.
+    access.fetch_keys().await;
     let signals = Signals::new()?;
     let hangups = tls.as_ref().map(|_| Hangups::new()).transpose()?;
     let started = Service::start_logging(parts, Box::new(store), config.log.log_calls).await;
@@ -105,12 +100,35 @@ async fn serve(config: &ServeConfig, read_again: ReadAgain) -> Result<Exit, Stri
     ));
     let reload = || reload(config, read_again, &access);
     let stopped = run_until_stopped(service, signals, config.grace, Some(reload));
-    let Some((tls, hangups)) = tls.zip(hangups) else {
-        return stopped.await;
+    let certificates = async {
+        match tls.zip(hangups) {
+            Some((tls, hangups)) => tls::keep_current(tls, hangups, Arc::new(SystemClock)).await,
+            None => std::future::pending().await,
+        }
     };
     tokio::select! {
         exit = stopped => exit,
-        never = tls::keep_current(tls, hangups, Arc::new(SystemClock)) => match never {},
+        never = certificates => match never {},
+        never = access.keep_keys_current() => match never {},
+    }
+}
+
+/// What the settings alone tell of a service.
+fn parts(config: &ServeConfig, zones: Arc<Zones>) -> Parts {
+    Parts {
+        listen: config.listen,
+        clock: Arc::new(SystemClock),
+        workers: config
+            .workers
+            .map_or_else(Workers::per_core, Workers::Threads),
+        engine: engine::Settings {
+            layout: Layout::Threads,
+            is_clock_confirmed: config.confirm_clock,
+            keep_changes: config.keep_changes.map(|days| i64::from(days) * DAY),
+            ..engine::Settings::default()
+        },
+        limits: ServerLimits::default(),
+        ..Parts::local(zones)
     }
 }
 

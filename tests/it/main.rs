@@ -16,6 +16,8 @@ mod admin_port;
 mod auth_foreign;
 #[path = "auth/guarded.rs"]
 mod auth_guarded;
+#[path = "auth/jwks_url.rs"]
+mod auth_jwks_url;
 #[path = "auth/jwt.rs"]
 mod auth_jwt;
 #[path = "auth/matrix.rs"]

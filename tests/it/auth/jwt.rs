@@ -15,12 +15,12 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const ISSUER: &str = "https://login.acme.example";
-const LIST_SLOTS: &str = "/bookd.v1.SlotsService/ListSlots";
+pub const ISSUER: &str = "https://login.acme.example";
+pub const LIST_SLOTS: &str = "/bookd.v1.SlotsService/ListSlots";
 const LIST: &str = "/bookd.v1.ListService/ListAppointments";
 
 /// The keys of an issuer, and one that is not its.
-static KEYS: LazyLock<[EncodingKey; 2]> = LazyLock::new(|| {
+pub static KEYS: LazyLock<[EncodingKey; 2]> = LazyLock::new(|| {
     [(), ()].map(|()| {
         let random = SystemRandom::new();
         let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
@@ -28,7 +28,7 @@ static KEYS: LazyLock<[EncodingKey; 2]> = LazyLock::new(|| {
     })
 });
 
-fn public(key: &EncodingKey, kid: &str) -> Jwk {
+pub fn public(key: &EncodingKey, kid: &str) -> Jwk {
     let mut jwk = Jwk::from_encoding_key(key, Algorithm::ES256).unwrap();
     jwk.common.key_id = Some(kid.to_owned());
     jwk
@@ -93,12 +93,13 @@ fn issuer(jwks_file: PathBuf) -> Issuer {
         issuer: ISSUER.to_owned(),
         audience: "bookd".to_owned(),
         algorithms: vec!["ES256".to_owned()],
-        jwks_file,
+        jwks_file: Some(jwks_file),
+        ..Issuer::default()
     }
 }
 
 /// The claims of a token of the subject page that is valid for an hour.
-fn claims() -> Value {
+pub fn claims() -> Value {
     json!({
         "iss": ISSUER,
         "aud": ["bookd", "others"],
@@ -107,7 +108,7 @@ fn claims() -> Value {
     })
 }
 
-fn header(kid: &str) -> Header {
+pub fn header(kid: &str) -> Header {
     let mut header = Header::new(Algorithm::ES256);
     header.kid = Some(kid.to_owned());
     header
@@ -117,7 +118,7 @@ fn signed(claims: &Value) -> String {
     encode(&header("first"), claims, &KEYS[0]).unwrap()
 }
 
-fn admit(access: &Access, token: &str, path: &str) -> Result<Principal, AuthError> {
+pub fn admit(access: &Access, token: &str, path: &str) -> Result<Principal, AuthError> {
     let mut headers = HeaderMap::new();
     headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
     // Each from an address of its own, so that no count of wrong ones matters.
@@ -314,12 +315,12 @@ fn an_issuer_that_cannot_be_used_is_named_with_what_is_wrong() {
             "`none` is no algorithm",
         ),
         (
-            |it| it.jwks_file = "/nowhere/keys.json".into(),
+            |it| it.jwks_file = Some("/nowhere/keys.json".into()),
             "/nowhere/keys.json cannot be read",
         ),
         (
-            |it| it.jwks_file.set_file_name("secret.json"),
-            "has 0 public keys",
+            |it| it.jwks_file.as_mut().unwrap().set_file_name("secret.json"),
+            "has no public key",
         ),
     ];
     for (spoil, said) in cases {

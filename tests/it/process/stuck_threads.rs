@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bookd::admin_port::{AdminPort, BoundPort, Observed, SILENCE_MAX};
 use bookd::api::stack;
+use bookd::auth::Access;
 use bookd::clock::ManualClock;
 use bookd::engine::{Engine, RunningEngine, Settings, Stopped};
 use bookd::store::memory::Memory;
@@ -42,6 +43,7 @@ async fn start_parts(
         admission: Arc::new(Admission::default()),
         workers: running.liveness(),
         engine: engine.status(),
+        access: Access::open(),
         // The writer looks for work once a second.
         silence_max: Duration::from_millis(1_500),
     };
