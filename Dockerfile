@@ -27,6 +27,6 @@ ENV BOOKD_LISTEN=0.0.0.0:50051
 ENV BOOKD_STORE=sqlite:/var/lib/bookd/bookd.db
 EXPOSE 50051
 # By BOOKD_SERVER, which is 127.0.0.1:50051 unless told otherwise, and the other variables of clients.
-HEALTHCHECK --interval=10s --timeout=3s CMD ["bookd", "info"]
+HEALTHCHECK --interval=10s --timeout=3s CMD ["bookd", "health"]
 ENTRYPOINT ["bookd"]
 CMD ["serve"]

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bookd_transport::TlsFiles;
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 
 use crate::auth::{GrantConfig, Rate};
 use crate::exposure::{self, Assurances, Credentials};
@@ -168,6 +168,9 @@ pub struct ServeConfig {
     /// TLS
     #[command(flatten)]
     pub tls: TlsConfig,
+    /// Serve no reflection, by which strangers may read the contract
+    #[arg(long = "no-reflection", env = "BOOKD_REFLECTION", action = ArgAction::SetFalse)]
+    pub reflection: bool,
     /// The address of metrics and probes over HTTP (/metrics, /livez, /readyz); default none
     #[arg(long, env = "BOOKD_ADMIN", value_name = "ADDRESS")]
     pub admin: Option<SocketAddr>,
@@ -307,6 +310,7 @@ impl ServeConfig {
                 "BOOKD_PLAINTEXT_BEHIND_PROXY={}",
                 self.tls.plaintext_behind_proxy
             ),
+            format!("BOOKD_REFLECTION={}", self.reflection),
             format!(
                 "BOOKD_ADMIN={}",
                 or_default(self.admin.map(|it| it.to_string()))

@@ -77,6 +77,8 @@ pub struct Parts {
     pub access: Access,
     /// TLS; none for plain connections.
     pub tls: Option<Tls>,
+    /// Whether strangers may read the contract by reflection.
+    pub reflects: bool,
 }
 
 impl Parts {
@@ -93,6 +95,7 @@ impl Parts {
             limits: ServerLimits::default(),
             access: Access::open(),
             tls: None,
+            reflects: true,
         }
     }
 }
@@ -132,7 +135,7 @@ impl Service {
             access: parts.access,
             ..Api::new(engine.clone(), parts.zones)
         };
-        let (routes, health) = api::routes(api).await?;
+        let (routes, health) = api::routes(api, parts.reflects).await?;
         // All workers share one admission, which counts over the process.
         let admission = Arc::new(Admission::new(parts.limits.admission));
         let calls = stack::call_metrics();

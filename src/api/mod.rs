@@ -25,8 +25,16 @@ pub use convert::status::ERROR_DOMAIN;
 /// Sets the health of each service of `SERVICES`, and of all of them by the empty name.
 pub use tonic_health::server::HealthReporter;
 
-/// All services, with health and reflection; and the reporter of their health.
-pub async fn routes(api: Api) -> Result<(Routes, HealthReporter), tonic_reflection::server::Error> {
+/// All services with health, and with reflection unless the operator switches it off; and the
+/// reporter of their health.
+///
+/// # Errors
+///
+/// The descriptors for reflection are damaged.
+pub async fn routes(
+    api: Api,
+    reflects: bool,
+) -> Result<(Routes, HealthReporter), tonic_reflection::server::Error> {
     let (health, health_service) = tonic_health::server::health_reporter();
     for service in SERVICES {
         health
@@ -39,10 +47,12 @@ pub async fn routes(api: Api) -> Result<(Routes, HealthReporter), tonic_reflecti
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let mut standard = tonic::service::Routes::builder();
-    standard
-        .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?);
+    standard.add_service(health_service);
+    if reflects {
+        standard
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?);
+    }
     Ok((Routes::new(api, standard.routes()), health))
 }
 

@@ -13,7 +13,7 @@ use super::credentials::{Presented, TokenHash};
 use super::fetched_keys::KeyFetches;
 use super::grants::Grants;
 use super::jwt::VerifiedJwt;
-use super::rates::{RateKey, Rates};
+use super::rates::{Rate, RateKey, Rates};
 use super::rights::Rights;
 use super::scopes::MethodScopes;
 use crate::proto::v1::{CredentialKind, Scope};
@@ -163,6 +163,13 @@ impl Access {
             grants.issuers.adopt(&sender.borrow().issuers);
             grants.issuers.fetched().for_each(|(keys, _)| keys.hurry());
             sender.send_replace(Arc::new(grants));
+        }
+    }
+
+    /// Counts the calls of each caller under this rate from now on; none = not at all.
+    pub fn set_call_rate(&self, rate: Option<Rate>) {
+        if let Some(rates) = &self.rates {
+            rates.set_calls(rate);
         }
     }
 

@@ -5,8 +5,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use governor::clock::{Clock, MonotonicClock, Reference};
@@ -119,10 +119,31 @@ impl<C: Clock + Clone> Counts<C> {
     }
 }
 
+/// The counts of calls under one rate.
+struct CallCounts {
+    rate: Rate,
+    /// Those of principals, and those of addresses: so that no number of strangers touches who is
+    /// known.
+    of_principals: Counts<MonotonicClock>,
+    of_addresses: Counts<MonotonicClock>,
+}
+
+impl CallCounts {
+    fn new(rate: Rate) -> Self {
+        let counts = || Counts::new(rate, CALLERS_MAX, MonotonicClock);
+        Self {
+            rate,
+            of_principals: counts(),
+            of_addresses: counts(),
+        }
+    }
+}
+
 /// The rates of a server.
 pub struct Rates {
-    /// Calls of principals, and of addresses: so that no number of strangers touches who is known.
-    calls: Option<[Counts<MonotonicClock>; 2]>,
+    /// Whether calls are counted, for those who need not ask more.
+    counts_calls: AtomicBool,
+    calls: RwLock<Option<CallCounts>>,
     failures: Counts<MonotonicClock>,
     verifications: Counts<MonotonicClock>,
 }
@@ -140,7 +161,8 @@ impl Rates {
         };
         let counts = |rate| Counts::new(rate, CALLERS_MAX, MonotonicClock);
         Self {
-            calls: calls.map(|rate| [counts(rate), counts(rate)]),
+            counts_calls: AtomicBool::new(calls.is_some()),
+            calls: RwLock::new(calls.map(CallCounts::new)),
             failures: counts(failures),
             verifications: counts(verifications),
         }
@@ -148,17 +170,28 @@ impl Rates {
 
     /// Whether calls are counted.
     pub(super) fn counts_calls(&self) -> bool {
-        self.calls.is_some()
+        self.counts_calls.load(Ordering::Relaxed)
+    }
+
+    /// Counts calls under this rate from now on; none = not at all. The same rate goes on with what
+    /// it has counted.
+    pub(super) fn set_calls(&self, rate: Option<Rate>) {
+        let mut calls = self.calls.write().unwrap_or_else(PoisonError::into_inner);
+        if calls.as_ref().map(|it| it.rate) != rate {
+            *calls = rate.map(CallCounts::new);
+            self.counts_calls.store(rate.is_some(), Ordering::Relaxed);
+        }
     }
 
     /// Counts a call; an error with the time after which the caller may come again.
     pub(super) fn call(&self, caller: &RateKey) -> Result<(), Duration> {
-        let Some([of_principals, of_addresses]) = &self.calls else {
+        let calls = self.calls.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(calls) = calls.as_ref() else {
             return Ok(());
         };
         match caller {
-            RateKey::Principal(_) => of_principals.count(caller),
-            RateKey::Address(_) | RateKey::Others => of_addresses.count(caller),
+            RateKey::Principal(_) => calls.of_principals.count(caller),
+            RateKey::Address(_) | RateKey::Others => calls.of_addresses.count(caller),
         }
     }
 
@@ -266,5 +299,29 @@ mod tests {
         for _ in 0..1_000 {
             rates.call(&stranger).unwrap();
         }
+    }
+
+    #[test]
+    fn another_rate_counts_anew_and_the_same_one_goes_on() {
+        let rate = |burst| {
+            Some(Rate {
+                per_second: NonZeroU32::MIN,
+                burst: NonZeroU32::new(burst).unwrap(),
+            })
+        };
+        let rates = Rates::new(None);
+        let ada = principal("ada");
+        let passed = || (0..9).filter(|_| rates.call(&ada).is_ok()).count();
+        assert_eq!(passed(), 9);
+        rates.set_calls(rate(2));
+        assert!(rates.counts_calls());
+        assert_eq!(passed(), 2);
+        rates.set_calls(rate(2));
+        assert_eq!(passed(), 0, "the same rate goes on");
+        rates.set_calls(rate(3));
+        assert_eq!(passed(), 3);
+        rates.set_calls(None);
+        assert!(!rates.counts_calls());
+        assert_eq!(passed(), 9);
     }
 }

@@ -14,7 +14,9 @@ use super::demo::{self, DemoConfig};
 use super::demo_race::{self, RaceConfig};
 use super::exit::Exit;
 use super::export::{self, ExportConfig};
+use super::health::{self, HealthOptions};
 use super::import::{self, ImportConfig};
+use super::reload::ReadAgain;
 use super::restore::{self, RestoreOptions};
 use super::{run, serve};
 use crate::config::ServeConfig;
@@ -51,6 +53,8 @@ pub enum CliCommand {
     /// Check a database that nobody serves, a backup for instance: integrity, log, conflicts, and
     /// appointments whose time zone changed its rules
     Check(CheckOptions),
+    /// Ask a server whether it serves, for scripts and probes
+    Health(HealthOptions),
     /// Repair a store that believed a wrong clock, while no server runs on it
     #[command(
         subcommand,
@@ -86,7 +90,7 @@ impl Arguments {
 
     /// Runs the command; answers its exit code. A server reads its configuration by `read_again`
     /// when it is asked to.
-    pub fn run(self, read_again: serve::ReadAgain) -> Exit {
+    pub fn run(self, read_again: ReadAgain) -> Exit {
         match self.command {
             CliCommand::Serve(config) => serve::run(&config, read_again),
             CliCommand::Config(command) => config::run(&command),
@@ -98,6 +102,7 @@ impl Arguments {
             CliCommand::Backup(options) => backup::run(&options, self.options.json),
             CliCommand::Restore(options) => restore::run(&options, self.options.json),
             CliCommand::Check(options) => check::run(&options, self.options.json),
+            CliCommand::Health(options) => health::run(&options, &self.options),
             CliCommand::Clock(command) => clock::run(&command, self.options.json),
             CliCommand::Client(command) => run::run(command, &self.options),
         }

@@ -321,7 +321,8 @@ pub(super) fn simple_name(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
-fn refusal(status: Status) -> CallError {
+/// The error of a call that was refused, or whose connection broke.
+pub(super) fn refusal(status: Status) -> CallError {
     let source = std::error::Error::source(&status);
     match source.and_then(|error| error.downcast_ref::<tonic::transport::Error>()) {
         None => CallError::Refused(Box::new(status)),

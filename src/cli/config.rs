@@ -7,6 +7,7 @@ use super::exit::Exit;
 use super::output::{failed, say};
 use crate::auth::Grants;
 use crate::config::ServeConfig;
+use crate::telemetry;
 
 /// What can be done with a configuration.
 #[derive(Subcommand)]
@@ -32,6 +33,10 @@ pub fn run(command: &ConfigCommand) -> Exit {
 
 fn check(config: &ServeConfig) -> Exit {
     if let Err(error) = config.check() {
+        failed(&error);
+        return Exit::Usage;
+    }
+    if let Err(error) = telemetry::filter(&config.log) {
         failed(&error);
         return Exit::Usage;
     }

@@ -73,7 +73,7 @@ pub fn run(config: &DemoConfig) -> Exit {
         log: quieter(&config.log.log),
         ..config.log.clone()
     };
-    match telemetry::start(&quiet).and_then(|()| runtime.block_on(demo(config))) {
+    match telemetry::start(&quiet).and_then(|_log| runtime.block_on(demo(config))) {
         Ok(code) => code,
         Err(error) => failed(&error),
     }

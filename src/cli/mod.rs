@@ -32,11 +32,15 @@ pub mod exit;
 #[cfg(feature = "server")]
 pub mod export;
 #[cfg(feature = "server")]
+pub mod health;
+#[cfg(feature = "server")]
 pub mod import;
 pub mod lookup;
 mod output;
 #[cfg(feature = "server")]
 mod progress;
+#[cfg(feature = "server")]
+pub mod reload;
 #[cfg(feature = "server")]
 pub mod restore;
 pub mod run;

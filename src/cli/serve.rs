@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::exit::Exit;
 use super::output::{complain, failed, say};
+use super::reload::{ReadAgain, Reloadable};
 use crate::auth::{Access, GrantError, Grants, Rates};
 use crate::clock::SystemClock;
 use crate::config::{ServeConfig, StoreUrl, TlsConfig};
@@ -17,16 +18,13 @@ use crate::layout::Layout;
 use crate::open_store::open_sqlite;
 use crate::service::{Parts, Service};
 use crate::signals::{Hangups, SignalAction, Signals};
-use crate::telemetry;
+use crate::telemetry::{self, LogFilter};
 use crate::tls;
 use crate::zones::Zones;
 use bookd_core::time::DAY;
 use bookd_transport::{Ended, ServerLimits, Tls, Workers};
 
 const MIB: u64 = 1_024 * 1_024;
-
-/// Reads the configuration of the server again, from where it came.
-pub type ReadAgain = fn() -> Result<ServeConfig, String>;
 
 /// Runs the service until a signal or until the writer must stop; answers the exit code.
 pub fn run(config: &ServeConfig, read_again: ReadAgain) -> Exit {
@@ -42,8 +40,8 @@ pub fn run(config: &ServeConfig, read_again: ReadAgain) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    let served =
-        telemetry::start(&config.log).and_then(|()| runtime.block_on(serve(config, read_again)));
+    let served = telemetry::start(&config.log)
+        .and_then(|log| runtime.block_on(serve(config, read_again, &log)));
     // A look-up of the name of an issuer's server may block a thread for long.
     runtime.shutdown_background();
     match served {
@@ -52,7 +50,11 @@ pub fn run(config: &ServeConfig, read_again: ReadAgain) -> Exit {
     }
 }
 
-async fn serve(config: &ServeConfig, read_again: ReadAgain) -> Result<Exit, String> {
+async fn serve(
+    config: &ServeConfig,
+    read_again: ReadAgain,
+    log: &LogFilter,
+) -> Result<Exit, String> {
     let access = match access(config) {
         Ok(access) => access,
         Err(error) => {
@@ -86,6 +88,28 @@ async fn serve(config: &ServeConfig, read_again: ReadAgain) -> Result<Exit, Stri
     let hangups = tls.as_ref().map(|_| Hangups::new()).transpose()?;
     let started = Service::start_logging(parts, Box::new(store), config.log.log_calls).await;
     let service = started.map_err(|error| error.to_string())?;
+    announce(&service, config, &zones);
+    let running = Reloadable {
+        config,
+        access: &access,
+        log,
+    };
+    let reload = || running.reload(read_again);
+    let certificates = async {
+        match tls.zip(hangups) {
+            Some((tls, hangups)) => tls::keep_current(tls, hangups, Arc::new(SystemClock)).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        exit = run_until_stopped(service, signals, config.grace, Some(reload)) => exit,
+        never = certificates => match never {},
+        never = access.keep_keys_current() => match never {},
+    }
+}
+
+/// Says in the log and on standard output what is served.
+fn announce(service: &Service, config: &ServeConfig, zones: &Zones) {
     let address = service.local_addr();
     exposure::warn(address, config.credentials());
     tracing::info!(%address, tls = tls_words(&config.tls), store = %config.store, zones = zones.release(), source = %zones.source(), "bookd serves");
@@ -96,21 +120,8 @@ async fn serve(config: &ServeConfig, read_again: ReadAgain) -> Result<Exit, Stri
         &address.to_string(),
         service.admin_addr(),
         config,
-        &zones,
+        zones,
     ));
-    let reload = || reload(config, read_again, &access);
-    let stopped = run_until_stopped(service, signals, config.grace, Some(reload));
-    let certificates = async {
-        match tls.zip(hangups) {
-            Some((tls, hangups)) => tls::keep_current(tls, hangups, Arc::new(SystemClock)).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        exit = stopped => exit,
-        never = certificates => match never {},
-        never = access.keep_keys_current() => match never {},
-    }
 }
 
 /// What the settings alone tell of a service.
@@ -128,6 +139,7 @@ fn parts(config: &ServeConfig, zones: Arc<Zones>) -> Parts {
             ..engine::Settings::default()
         },
         limits: ServerLimits::default(),
+        reflects: config.reflection,
         ..Parts::local(zones)
     }
 }
@@ -141,33 +153,6 @@ fn access(config: &ServeConfig) -> Result<Access, GrantError> {
         Access::granted(grants)
     };
     Ok(access.with_rates(Rates::new(config.rate())))
-}
-
-/// Reads the configuration again, and puts in force what can be changed while the server runs. A
-/// configuration that cannot be used changes nothing.
-fn reload(config: &ServeConfig, read_again: ReadAgain, access: &Access) {
-    let again = match read_again() {
-        Ok(again) => again,
-        Err(error) => {
-            return tracing::error!(%error, "the configuration cannot be read: all stays as it is");
-        }
-    };
-    match Grants::load(&again.access, again.bootstrap_token_file.as_deref()) {
-        Ok(grants) if grants.is_empty() == access.is_guarded() => tracing::error!(
-            "the first grant or the last one needs a restart: it changes whether callers need credentials"
-        ),
-        Ok(grants) => {
-            access.replace(grants);
-            tracing::info!("the grants and the tokens are read again");
-        }
-        Err(error) => {
-            tracing::error!(%error, "the grants cannot be used: those of before stay in force")
-        }
-    }
-    let before = config.lines();
-    for line in again.lines().iter().filter(|line| !before.contains(line)) {
-        tracing::warn!(setting = %line, "this setting needs a restart");
-    }
 }
 
 /// Whether connections are inside TLS, in a word for the log.

@@ -130,6 +130,8 @@ mod observed;
 mod offline_memory;
 #[path = "store/one_byte.rs"]
 mod one_byte;
+#[path = "process/operations.rs"]
+mod operations;
 #[path = "cli/output.rs"]
 mod output;
 #[path = "api/outside_open_time.rs"]

@@ -104,7 +104,7 @@ impl Life {
                 ids: Arc::clone(&story.ids),
                 ..Api::new(engine.clone(), zones())
             };
-            let (routes, _health) = bookd::api::routes(api).await.unwrap();
+            let (routes, _health) = bookd::api::routes(api, true).await.unwrap();
             let (routes, delivering) = routes.on_worker();
             tokio::spawn(delivering);
             Ok::<_, String>((engine, running, routes))

@@ -75,7 +75,7 @@ pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
         ..Api::new(engine.clone(), zones())
     };
     // One worker, which has its answers from the writer by its bell.
-    let (routes, delivering) = bookd::api::routes(api).await?.0.on_worker();
+    let (routes, delivering) = bookd::api::routes(api, true).await?.0.on_worker();
     tokio::spawn(delivering);
     let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
     let accepting = async {

@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use bookd::auth::{Access, Grant, GrantConfig, Grants, Rate, Rates};
 use bookd::cli::exit::Exit;
@@ -21,6 +21,7 @@ use tonic_types::StatusExt;
 
 use crate::harness::{Bookd, connect, reason};
 use crate::kill::{Process, command};
+use crate::operations::hangup;
 use crate::people::{bookd, said};
 
 /// Sends a token on each call.
@@ -279,15 +280,6 @@ async fn the_binary_asks_for_tokens_and_reads_them_again_at_sighup() {
     let gone = ask(&["calendars", "--token-file", "desk"]);
     assert!(said(&gone).contains("not valid"), "{}", said(&gone));
     assert!(process.terminate_beside_clients().await.success());
-}
-
-/// Has a process read its configuration again.
-fn hangup(process: &Process) {
-    let sent = Command::new("kill")
-        .args(["-HUP", &process.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(sent.success());
 }
 
 #[test]
