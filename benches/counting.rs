@@ -73,6 +73,7 @@ fn counted(bencher: Bencher<'_, '_>) {
     let observing = Observing {
         is_logging: false,
         counts: Some(metrics.on_worker()),
+        ..Observing::default()
     };
     calls(bencher, observing);
     assert_eq!(metrics.open(), 0);

@@ -54,6 +54,15 @@ const READINGS_MAX: usize = 4;
 const ONE_MOMENT: Duration = Duration::from_secs(1);
 
 impl SystemClock {
+    /// The time now as the system has it, for those who show it to other programs.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the one place that may ask the system for the time"
+    )]
+    pub fn system_time(self) -> SystemTime {
+        SystemTime::now()
+    }
+
     /// Milliseconds since 1970, for numbers that must not repeat.
     #[allow(
         clippy::disallowed_methods,

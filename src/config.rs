@@ -146,6 +146,37 @@ impl TlsConfig {
     }
 }
 
+/// Traces of calls.
+#[derive(Args, Clone, Debug)]
+pub struct TraceConfig {
+    /// Send traces of calls by OTLP to the collector at this address, such as http://127.0.0.1:4317;
+    /// default none
+    #[arg(long, env = "BOOKD_OTLP_ENDPOINT", value_name = "URL", value_parser = collector)]
+    pub otlp_endpoint: Option<String>,
+    /// The fraction of the calls that are traced, from 0 to 1, where the caller sends no trace of
+    /// its own; one that is sampled is always followed
+    #[arg(long, env = "BOOKD_TRACE_RATIO", default_value = "0.01", value_name = "FRACTION", value_parser = fraction)]
+    pub trace_ratio: f64,
+}
+
+/// Parses the address of a collector.
+fn collector(text: &str) -> Result<String, String> {
+    let is_plain = text.parse().is_ok_and(|it: http::Uri| {
+        it.scheme_str() == Some("http")
+            && it.authority().is_some_and(|it| !it.as_str().contains('@'))
+    });
+    is_plain.then(|| text.to_owned()).ok_or_else(|| {
+        "write http://HOST:PORT, such as http://127.0.0.1:4317: a collector on this machine passes traces on by TLS"
+            .to_owned()
+    })
+}
+
+/// Parses a fraction.
+fn fraction(text: &str) -> Result<f64, String> {
+    let fraction = text.parse().ok().filter(|it| (0.0..=1.0).contains(it));
+    fraction.ok_or_else(|| "write a number from 0 to 1, such as 0.01".to_owned())
+}
+
 /// What `bookd serve` needs to know.
 #[derive(Args, Clone, Debug)]
 #[command(
@@ -218,6 +249,9 @@ pub struct ServeConfig {
     /// A file with a token whose bearer may do everything: for the first administrator
     #[arg(long, env = "BOOKD_BOOTSTRAP_TOKEN_FILE", value_name = "FILE")]
     pub bootstrap_token_file: Option<PathBuf>,
+    /// Traces
+    #[command(flatten)]
+    pub traces: TraceConfig,
     /// Logging
     #[command(flatten)]
     pub log: LogConfig,
@@ -341,6 +375,11 @@ impl ServeConfig {
                 "BOOKD_BOOTSTRAP_TOKEN_FILE={}",
                 or_none(&self.bootstrap_token_file)
             ),
+            format!(
+                "BOOKD_OTLP_ENDPOINT={}",
+                self.traces.otlp_endpoint.as_deref().unwrap_or("(none)")
+            ),
+            format!("BOOKD_TRACE_RATIO={}", self.traces.trace_ratio),
             format!("BOOKD_LOG={}", self.log.log),
             format!("BOOKD_LOG_FORMAT={format}"),
             format!("BOOKD_LOG_CALLS={}", self.log.log_calls),

@@ -65,4 +65,6 @@ pub mod store;
 pub mod telemetry;
 #[cfg(feature = "server")]
 pub mod tls;
+#[cfg(feature = "server")]
+pub mod trace_export;
 pub mod zones;

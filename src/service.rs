@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bookd_transport::{Admission, Ended, Observing, ServerLimits, Stopper, Tls, Workers};
+use bookd_transport::{Admission, Ended, Observing, ServerLimits, Stopper, Tls, Traces, Workers};
 
 use crate::admin_port::{AdminPort, BoundPort, Observed, SILENCE_MAX};
 use crate::api::context::Api;
@@ -79,6 +79,8 @@ pub struct Parts {
     pub tls: Option<Tls>,
     /// Whether strangers may read the contract by reflection.
     pub reflects: bool,
+    /// Where calls are traced; none where they are not.
+    pub traces: Option<Arc<Traces>>,
 }
 
 impl Parts {
@@ -96,6 +98,7 @@ impl Parts {
             access: Access::open(),
             tls: None,
             reflects: true,
+            traces: None,
         }
     }
 }
@@ -141,11 +144,13 @@ impl Service {
         let calls = stack::call_metrics();
         let is_counting = admin.is_some();
         let (shared_admission, shared_calls) = (Arc::clone(&admission), Arc::clone(&calls));
+        let traces = parts.traces.clone();
         let service = move |_worker| {
             let (routes, delivering) = routes.on_worker();
             let observing = Observing {
                 is_logging,
                 counts: is_counting.then(|| shared_calls.on_worker()),
+                traces: traces.clone(),
             };
             let stack = stack::around(routes, Arc::clone(&shared_admission), observing);
             (stack, delivering)
@@ -165,6 +170,7 @@ impl Service {
             workers: server.liveness(),
             engine: engine.status(),
             access,
+            traces: parts.traces,
             silence_max: SILENCE_MAX,
         };
         let started = admin.map(|port| port.start(observed)).transpose();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bookd_metrics::HistogramValues;
-use bookd_transport::{Admission, CallMetrics, Liveness, Metrics};
+use bookd_transport::{Admission, CallMetrics, Liveness, Metrics, Traces};
 use tokio::time::Instant as Deadline;
 
 use super::health::Health;
@@ -33,6 +33,8 @@ pub struct Observed {
     pub engine: EngineStatus,
     /// Who may call, and the keys of issuers.
     pub access: Access,
+    /// The traces of calls; none where they are not traced.
+    pub traces: Option<Arc<Traces>>,
     /// Writer and workers count as stuck after so long a silence; `SILENCE_MAX` by default.
     pub silence_max: Duration,
 }
@@ -44,6 +46,7 @@ pub(super) struct Figures {
     connections: Arc<Metrics>,
     admission: Arc<Admission>,
     access: Access,
+    traces: Option<Arc<Traces>>,
 }
 
 impl Figures {
@@ -56,6 +59,7 @@ impl Figures {
             workers,
             engine,
             access,
+            traces,
             silence_max,
         } = observed;
         Self {
@@ -64,6 +68,7 @@ impl Figures {
             connections,
             admission,
             access,
+            traces,
         }
     }
 
@@ -77,6 +82,7 @@ impl Figures {
         self.add_watches(&mut text);
         self.add_store(&mut text);
         self.add_keys(&mut text);
+        self.add_traces(&mut text);
         self.add_health(&mut text, now);
         add_process(&mut text);
         text.into_text()
@@ -330,6 +336,25 @@ impl Figures {
         );
     }
 
+    fn add_traces(&self, text: &mut Exposition) {
+        let of = |count: fn(&Traces) -> u64| self.traces.as_ref().map_or(0, |it| count(it));
+        text.counter(
+            "bookd_spans_exported_total",
+            "Spans of calls that the collector of traces has taken.",
+            of(Traces::exported),
+        );
+        text.counter(
+            "bookd_spans_failed_total",
+            "Spans of calls that the collector of traces did not take.",
+            of(Traces::failed),
+        );
+        text.counter(
+            "bookd_spans_dropped_total",
+            "Spans of calls that were dropped, because too many waited for the collector.",
+            of(Traces::dropped),
+        );
+    }
+
     fn add_health(&self, text: &mut Exposition, now: Deadline) {
         text.flag(
             "bookd_ready",
@@ -377,7 +402,7 @@ fn add_process(text: &mut Exposition) {
 }
 
 /// The name of a code as OpenTelemetry writes it: `INVALID_ARGUMENT` for `InvalidArgument`.
-fn constant_case(name: &str) -> String {
+pub fn constant_case(name: &str) -> String {
     let mut constant = String::with_capacity(name.len() + 2);
     for (place, letter) in name.char_indices() {
         if place > 0 && letter.is_ascii_uppercase() {

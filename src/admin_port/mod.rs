@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant as Deadline;
 
 use figures::Figures;
-pub use figures::Observed;
+pub use figures::{Observed, constant_case};
 pub use health::SILENCE_MAX;
 
 /// A port that is bound and answers nobody yet.

@@ -8,12 +8,14 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bookd_transport::{CallPermit, Deadline, Peer};
+use bookd_transport::{CallPermit, Deadline, Peer, TraceNote, TraceNotes};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
 use crate::auth::{Access, AuthError, MethodScopes, Principal};
-use crate::engine::{Answer, Engine, QueuePermit, RequestId, SubmitOptions, View, Wait};
+use crate::engine::{
+    Answer, CommitFigures, Engine, QueuePermit, RequestId, SubmitOptions, View, Wait,
+};
 use crate::ids::Ids;
 use crate::proto::v1 as pb;
 use crate::proto::v1::Scope;
@@ -51,6 +53,8 @@ pub(crate) struct Context {
     pub(crate) sender: Option<SocketAddr>,
     /// How long the call waits, and the permit that it holds until its command is decided.
     pub(crate) wait: Wait,
+    /// Where the figures of the call go; none where it is not traced.
+    pub(crate) notes: Option<Arc<TraceNotes>>,
 }
 
 /// A call as a handler sees it.
@@ -155,12 +159,14 @@ impl<M> Call<M> {
             .get::<Arc<CallPermit>>()
             .map(|permit| Arc::clone(permit) as QueuePermit);
         let sender = extensions.get::<Peer>().and_then(|peer| peer.address);
+        let notes = extensions.get::<Arc<TraceNotes>>().cloned();
         let context = Context {
             method,
             reach: principal.rights.reach_for(wanted),
             principal,
             sender,
             wait: Wait { deadline, permit },
+            notes,
         };
         Self {
             context,
@@ -218,6 +224,7 @@ impl Api {
                     mut reach,
                     sender,
                     wait: Wait { deadline, permit },
+                    notes,
                 },
             message,
         } = call;
@@ -264,6 +271,7 @@ impl Api {
             deletion_lock: None,
         };
         let mut answer = self.engine.submit(command, terms).await?;
+        note_commit(notes.as_deref(), answer.commit);
         viewer.reduce(&mut answer);
         Ok(answer)
     }
@@ -360,6 +368,17 @@ fn brings_person(command: &Command) -> bool {
         command,
         Command::Book(_) | Command::Hold { .. } | Command::BatchBook(_) | Command::BookSeries(_)
     )
+}
+
+/// Adds the figures of a commit to a call that is traced.
+fn note_commit(notes: Option<&TraceNotes>, commit: Option<CommitFigures>) {
+    if let (Some(notes), Some(commit)) = (notes, commit) {
+        let commands = u64::try_from(commit.commands).unwrap_or(u64::MAX);
+        notes.add(vec![
+            TraceNote::Count("bookd.batch.commands", commands),
+            TraceNote::Seconds("bookd.commit.duration", commit.took),
+        ]);
+    }
 }
 
 /// An estimate of how long some work takes, in microseconds.

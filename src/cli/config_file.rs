@@ -160,8 +160,9 @@ fn as_flag(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Integer(number) => Some(number.to_string()),
+        Value::Float(number) => Some(number.to_string()),
         Value::Boolean(is_set) => Some(is_set.to_string()),
-        Value::Float(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
+        Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
     }
 }
 
@@ -299,7 +300,13 @@ mod tests {
             ("grcae = 3", "no setting `grcae`; is `grace` meant?"),
             ("keep-changes = 3", "is `keep_changes` meant?"),
             ("colour = 3", "there are listen, tls_cert"),
-            ("grace = 3.5", "`grace` must be a text"),
+            ("grace = [3]", "`grace` must be a text"),
+            ("grace = 3.5", "write whole seconds"),
+            ("trace_ratio = 1.5", "a number from 0 to 1"),
+            (
+                "otlp_endpoint = \"https://a:4317\"",
+                "write http://HOST:PORT",
+            ),
             ("grace = \"long\"", "write whole seconds"),
             ("keep_changes = 0", "1..=36500"),
             ("grace = ", "line 1"),

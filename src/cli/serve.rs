@@ -10,7 +10,7 @@ use super::output::{complain, failed, say};
 use super::reload::{ReadAgain, Reloadable};
 use crate::auth::{Access, GrantError, Grants, Rates};
 use crate::clock::SystemClock;
-use crate::config::{ServeConfig, StoreUrl, TlsConfig};
+use crate::config::{ServeConfig, StoreUrl, TlsConfig, TraceConfig};
 use crate::descriptors;
 use crate::engine::{self, Stopped};
 use crate::exposure;
@@ -20,6 +20,7 @@ use crate::service::{Parts, Service};
 use crate::signals::{Hangups, SignalAction, Signals};
 use crate::telemetry::{self, LogFilter};
 use crate::tls;
+use crate::trace_export::TraceExport;
 use crate::zones::Zones;
 use bookd_core::time::DAY;
 use bookd_transport::{Ended, ServerLimits, Tls, Workers};
@@ -75,10 +76,12 @@ async fn serve(
         }
     };
     store.keep_reserve(u64::from(config.reserve) * MIB);
+    let export = trace_export(config)?;
     let parts = Parts {
         admin,
         access: access.clone(),
         tls: tls.clone(),
+        traces: export.as_ref().map(TraceExport::traces),
         ..parts(config, Arc::clone(&zones))
     };
     // Tokens of issuers are let in from the first call on. Where their keys cannot be had the start
@@ -89,6 +92,7 @@ async fn serve(
     let started = Service::start_logging(parts, Box::new(store), config.log.log_calls).await;
     let service = started.map_err(|error| error.to_string())?;
     announce(&service, config, &zones);
+    let exporting = export.map(TraceExport::start);
     let running = Reloadable {
         config,
         access: &access,
@@ -101,11 +105,27 @@ async fn serve(
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
+    let exit = tokio::select! {
         exit = run_until_stopped(service, signals, config.grace, Some(reload)) => exit,
         never = certificates => match never {},
         never = access.keep_keys_current() => match never {},
+    };
+    if let Some(exporting) = exporting {
+        exporting.stop().await;
     }
+    exit
+}
+
+/// What sends traces of calls, if there is a collector to send them to.
+fn trace_export(config: &ServeConfig) -> Result<Option<TraceExport>, String> {
+    let TraceConfig {
+        otlp_endpoint,
+        trace_ratio,
+    } = &config.traces;
+    let endpoint = otlp_endpoint.as_deref();
+    endpoint
+        .map(|it| TraceExport::new(it, *trace_ratio))
+        .transpose()
 }
 
 /// Says in the log and on standard output what is served.

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant as Deadline;
 
@@ -76,4 +77,15 @@ pub struct Answer {
     pub outside: Vec<Appointment>,
     /// The writer's `now` for the command.
     pub time: Instant,
+    /// The commit that the answer waited for; none where nothing was written.
+    pub commit: Option<CommitFigures>,
+}
+
+/// A commit, as far as an operator asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitFigures {
+    /// The commands that were decided together.
+    pub commands: usize,
+    /// How long the commit took until it was on disk.
+    pub took: Duration,
 }

@@ -19,7 +19,7 @@ use super::actor::Actor;
 use super::batch::{Batch, Draft, PendingAnswer, refuse};
 use super::damage::DamagedBatch;
 use super::stop::goes_on_without;
-use super::{Answer, Failure, REQUEST_MEMORY, reply};
+use super::{Answer, CommitFigures, Failure, REQUEST_MEMORY, reply};
 
 /// A commit that takes longer is logged.
 const SLOW_COMMIT: Duration = Duration::from_millis(500);
@@ -40,8 +40,12 @@ impl Actor {
         self.is_refused = committed.is_err();
         self.remembered += batch.requests.len();
         match committed {
-            Ok(()) => {
+            Ok(took) => {
                 let answers = std::mem::take(&mut batch.answers);
+                let commit = (!batch.changes.is_empty()).then_some(CommitFigures {
+                    commands: answers.len(),
+                    took,
+                });
                 if !batch.changes.is_empty() {
                     self.store_log.took();
                 }
@@ -50,7 +54,7 @@ impl Actor {
                 self.publisher
                     .publish(std::mem::take(&mut batch.changes), self.state.revision);
                 Failpoint::BeforeAnswer.reached();
-                self.answer(answers, batch.now);
+                self.answer(answers, batch.now, commit);
                 if self.run_after_commit() {
                     self.forget(batch.now)
                 } else {
@@ -117,9 +121,10 @@ impl Actor {
         self.metrics.note_refused(error, Deadline::now());
     }
 
-    fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
+    /// Writes the changes of a batch; answers how long that took.
+    fn commit(&mut self, batch: &Batch) -> Result<Duration, CommitError> {
         if batch.changes.is_empty() {
-            return Ok(());
+            return Ok(Duration::ZERO);
         }
         let expected: Vec<_> = batch
             .before
@@ -150,7 +155,7 @@ impl Actor {
                 "a commit was slow"
             );
         }
-        committed
+        committed.map(|()| took)
     }
 
     fn publish(&mut self, batch: &mut Batch) {
@@ -195,13 +200,14 @@ impl Actor {
         }
     }
 
-    fn answer(&mut self, answers: Vec<PendingAnswer>, now: Instant) {
+    fn answer(&mut self, answers: Vec<PendingAnswer>, now: Instant, commit: Option<CommitFigures>) {
         let answer = |draft: Draft| Answer {
             revision: draft.revision,
             outcome: draft.outcome,
             calendar: draft.calendar,
             outside: Vec::new(),
             time: now,
+            commit,
         };
         reply::send_all(
             answers

@@ -57,7 +57,7 @@ use bookd_core::ids::{CalendarId, Revision};
 use bookd_core::refusal::Refusal;
 use bookd_core::time::Instant;
 
-pub use call::{Answer, QueuePermit, RequestId, SubmitOptions, Wait};
+pub use call::{Answer, CommitFigures, QueuePermit, RequestId, SubmitOptions, Wait};
 pub use clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_JUMP_MAX, CLOCK_STEADY};
 pub use deletion::DeletionSettings;
 pub use error::Failure;

@@ -168,6 +168,7 @@ fn answer_at(
         calendar,
         outside: Vec::new(),
         time: now,
+        commit: None,
     })))
 }
 

@@ -208,6 +208,8 @@ mod stuck_threads;
 mod tls;
 #[path = "process/tls_files.rs"]
 mod tls_files;
+#[path = "process/traces.rs"]
+mod traces;
 #[path = "cli/transfer.rs"]
 mod transfer;
 #[path = "api/types.rs"]

@@ -1,7 +1,7 @@
 //! The access log: one line for each call, with its method, its outcome and its duration; and the
-//! same in the counts of calls.
+//! same in the counts of calls and in their traces.
 //!
-//! Neither has anything of the request or the answer, an id, an address or a caller. A path that is
+//! None has anything of the request or the answer, an id, an address or a caller. A path that is
 //! no method of the service is text that the client chose, and is not repeated.
 
 use std::convert::Infallible;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 use tower::Service;
@@ -18,6 +18,7 @@ use tower::Service;
 use crate::call_metrics::WorkerCalls;
 use crate::methods::Methods;
 use crate::protocol::{CallOutcome, Protocol};
+use crate::traces::{TraceContext, TraceNotes, TracedCall, Traces};
 
 /// The method of a call whose path is no method.
 const UNKNOWN: &str = "unknown";
@@ -31,6 +32,8 @@ pub struct Observing {
     pub is_logging: bool,
     /// The counts of the worker on which the calls are served; none where calls are not counted.
     pub counts: Option<Arc<WorkerCalls>>,
+    /// Where calls are traced; none where they are not.
+    pub traces: Option<Arc<Traces>>,
 }
 
 /// A service whose calls are logged, one line each, and counted.
@@ -58,22 +61,32 @@ impl<S, P> AccessLog<S, P> {
     }
 
     /// The record of a call of this path; none where nothing is noted.
-    fn begin(&self, path: &str) -> Option<CallRecord> {
-        let Observing { is_logging, counts } = &self.observing;
-        if !is_logging && counts.is_none() {
+    fn begin(&self, path: &str, headers: &HeaderMap) -> Option<CallRecord> {
+        let Observing {
+            is_logging,
+            counts,
+            traces,
+        } = &self.observing;
+        if !is_logging && counts.is_none() && traces.is_none() {
             return None;
         }
         let known = self.methods.find(path);
         if let Some(counts) = counts {
             counts.begin();
         }
+        // Probes of health would begin most traces.
+        let may_begin = known.is_none_or(|it| !it.method.is_standard);
+        let trace = traces
+            .as_ref()
+            .and_then(|it| OpenTrace::begin(it, headers, may_begin));
         Some(CallRecord {
-            method: known.map_or(UNKNOWN, |it| it.path),
+            method: known.map(|it| it.path),
             number: known.map(|it| it.number),
             begun: Instant::now(),
             is_ended: false,
             is_logging: *is_logging,
             counts: counts.clone(),
+            trace: trace.map(Box::new),
         })
     }
 }
@@ -91,10 +104,17 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let record = self.begin(request.uri().path());
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let record = self.begin(request.uri().path(), request.headers());
+        if let Some(trace) = record.as_ref().and_then(|it| it.trace.as_ref()) {
+            request.extensions_mut().insert(Arc::clone(&trace.notes));
+        }
+        let answer = {
+            let _in_trace = record.as_ref().and_then(CallRecord::enter);
+            self.inner.call(request)
+        };
         LoggedFuture {
-            answer: self.inner.call(request),
+            answer,
             record,
             protocol: self.protocol,
         }
@@ -116,8 +136,12 @@ where
     type Output = Result<Response<LoggedBody<R, P>>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Ok(response) = ready!(Pin::new(&mut self.answer).poll(cx));
-        let (mut record, protocol) = (self.record.take(), self.protocol);
+        let this = &mut *self;
+        let Ok(response) = {
+            let _in_trace = this.record.as_ref().and_then(CallRecord::enter);
+            ready!(Pin::new(&mut this.answer).poll(cx))
+        };
+        let (mut record, protocol) = (this.record.take(), this.protocol);
         if let Some(record) = &mut record
             && let Some(outcome) =
                 protocol.outcome(response.status(), response.headers(), response.extensions())
@@ -148,7 +172,10 @@ impl<B: Body<Data = Bytes> + Unpin, P: Protocol> Body for LoggedBody<B, P> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = &mut *self;
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        let frame = {
+            let _in_trace = this.record.as_ref().and_then(CallRecord::enter);
+            ready!(Pin::new(&mut this.body).poll_frame(cx))
+        };
         if let (Some(record), Some(Ok(frame))) = (&mut this.record, &frame)
             && let Some(trailers) = frame.trailers_ref()
             && let Some(outcome) = this.protocol.outcome_of_trailers(trailers)
@@ -170,17 +197,48 @@ impl<B: Body<Data = Bytes> + Unpin, P: Protocol> Body for LoggedBody<B, P> {
 /// A call in progress. A record that is dropped before the end of its call notes `CUT_OFF`.
 #[derive(Debug)]
 struct CallRecord {
-    /// The path of the method.
-    method: &'static str,
+    /// The path of the method; none for a path that is no method.
+    method: Option<&'static str>,
     /// The number of the method; none for a path that is no method.
     number: Option<usize>,
     begun: Instant,
     is_ended: bool,
     is_logging: bool,
     counts: Option<Arc<WorkerCalls>>,
+    /// Boxed, because few calls are traced and a record is moved.
+    trace: Option<Box<OpenTrace>>,
+}
+
+/// The trace of a call in progress.
+#[derive(Debug)]
+struct OpenTrace {
+    traces: Arc<Traces>,
+    context: TraceContext,
+    notes: Arc<TraceNotes>,
+    /// Adds the id of the trace to each line of the log that the call writes.
+    span: tracing::Span,
+}
+
+impl OpenTrace {
+    fn begin(traces: &Arc<Traces>, headers: &HeaderMap, may_begin: bool) -> Option<Self> {
+        let context = traces.begin(headers, may_begin)?;
+        let trace_id = format_args!("{:032x}", context.trace_id);
+        Some(Self {
+            traces: Arc::clone(traces),
+            context,
+            notes: Arc::default(),
+            // A line of any level has it.
+            span: tracing::error_span!("call", %trace_id),
+        })
+    }
 }
 
 impl CallRecord {
+    /// What is logged until the guard is dropped has the id of the call's trace, if it is traced.
+    fn enter(&self) -> Option<tracing::span::Entered<'_>> {
+        self.trace.as_ref().map(|it| it.span.enter())
+    }
+
     /// Notes the outcome of the call; later outcomes are not noted.
     fn end<P: Protocol>(&mut self, outcome: &CallOutcome) {
         let reason = outcome.reason.map(|it| P::reasons()[it]);
@@ -201,10 +259,22 @@ impl CallRecord {
         if let Some(counts) = &self.counts {
             counts.end(self.number, outcome, took);
         }
+        if let Some(trace) = &self.trace {
+            trace.traces.end(TracedCall {
+                context: trace.context,
+                method: self.method,
+                code: outcome.map(|_| code),
+                reason,
+                begun: self.begun,
+                took,
+                notes: Arc::clone(&trace.notes),
+            });
+        }
         if !self.is_logging {
             return;
         }
-        let method = self.method;
+        let _in_trace = self.enter();
+        let method = self.method.unwrap_or(UNKNOWN);
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         match reason {
             Some(reason) => tracing::info!(method, code, reason, ms, "call"),
@@ -282,7 +352,7 @@ mod tests {
         });
         let observing = Observing {
             is_logging: true,
-            counts: None,
+            ..Observing::default()
         };
         let mut log = AccessLog::new(service, Box::leak(Box::new(methods)), observing, Plain);
         let mut request = request(Empty::new(), None);
@@ -341,8 +411,8 @@ mod tests {
             ready(Ok(Response::new(body)))
         });
         let observing = Observing {
-            is_logging: false,
             counts: Some(calls.on_worker()),
+            ..Observing::default()
         };
         let mut log = AccessLog::new(service, methods, observing, Plain);
         let mut call = |path: &str| {

@@ -42,6 +42,7 @@ mod tasks;
 mod testing;
 mod timer;
 mod tls;
+mod traces;
 mod worker;
 mod worker_queue;
 
@@ -62,3 +63,4 @@ pub use server::{Ended, Running, Workers, serve_connection, start, start_with_tl
 pub use shared::Stopper;
 pub use stack::{Stack, stack};
 pub use tls::{CertificateName, ServerCertificate, Tls, TlsError, TlsFiles};
+pub use traces::{TraceContext, TraceNote, TraceNotes, TracedCall, Traces};

@@ -44,6 +44,7 @@ async fn start_parts(
         workers: running.liveness(),
         engine: engine.status(),
         access: Access::open(),
+        traces: None,
         // The writer looks for work once a second.
         silence_max: Duration::from_millis(1_500),
     };
