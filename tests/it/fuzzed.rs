@@ -3,19 +3,23 @@
 use std::fs;
 use std::path::Path;
 
-use bookd_kit::{fuzzed, fuzzed_calls, fuzzed_pages};
+use bookd_kit::{fuzzed, fuzzed_access, fuzzed_calls, fuzzed_pages};
 
 /// The function of a fuzz target, which takes its bytes.
 type Target = fn(&[u8]);
 
 /// Every fuzz target by its name.
-const TARGETS: [(&str, Target); 6] = [
+const TARGETS: [(&str, Target); 10] = [
     ("requests", fuzzed::requests),
     ("commands", fuzzed_calls::commands),
     ("page_tokens", fuzzed_pages::page_tokens),
     ("frames", fuzzed::frames),
     ("zone_file", fuzzed::zone_file),
     ("import_file", fuzzed::import_file),
+    ("token", fuzzed_access::tokens),
+    ("jwt", fuzzed_access::jwt),
+    ("key_set", fuzzed_access::key_set),
+    ("configuration", fuzzed_access::configuration),
 ];
 
 #[test]

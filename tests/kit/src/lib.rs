@@ -17,6 +17,7 @@ pub mod disk;
 pub mod disk_space;
 pub mod drive;
 pub mod fuzzed;
+pub mod fuzzed_access;
 pub mod fuzzed_calls;
 pub mod fuzzed_pages;
 pub mod history;
