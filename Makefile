@@ -9,10 +9,12 @@ MINUTES ?= 30
 TARGET ?= requests
 CALLS ?= 100000
 SECONDS ?= 1800
+TRIPLE ?= x86_64-unknown-linux-musl
 TOOLS ?= $(or $(BOOKD_TOOLS),$(or $(TMPDIR),/tmp)/bookd-tools)
 FUZZ_VERSION := 0.13.2
+SBOM_VERSION := 0.5.9
 
-.PHONY: check bugs sim tenants power kills damage soak fuzz instructions
+.PHONY: check bugs sim tenants power kills damage soak fuzz instructions sbom
 
 check:
 	.ci/run
@@ -56,3 +58,9 @@ fuzz:
 # What each task of the core costs, in instructions, beside benches/instructions.txt; WRITE=1 rewrites that file.
 instructions:
 	cargo bench --locked -p bookd-core --bench instructions -- $(if $(WRITE),--write)
+
+# What the binary for TRIPLE is made of, as CycloneDX in target/bookd.cdx.json: crates with versions, licences and sums.
+sbom:
+	[ -x $(TOOLS)/bin/cargo-cyclonedx ] || CARGO_TARGET_DIR=$(TOOLS)/build cargo install --locked --version $(SBOM_VERSION) --root $(TOOLS) cargo-cyclonedx
+	PATH="$(TOOLS)/bin:$$PATH" cargo cyclonedx --format json --spec-version 1.5 --target $(TRIPLE) --describe binaries
+	mkdir -p target && sed 's|file://$(CURDIR)|file://|g' bookd_bin.cdx.json >target/bookd.cdx.json && rm bookd_bin.cdx.json

@@ -422,24 +422,22 @@ fn the_dockerfile_names_what_there_is_and_settings_that_are_taken() {
         lines("FROM ")[0].starts_with(&format!("rust:{channel}-")),
         "the compiler that gates builds the image"
     );
+    // Nothing but where the configuration is: a variable would outrank a file that is mounted.
+    assert_eq!(lines("ENV "), ["BOOKD_CONFIG=/etc/bookd/bookd.toml"]);
+    let file = root.join("deploy/docker/bookd.toml");
+    assert!(lines("COPY ").contains(&"deploy/docker/bookd.toml /etc/bookd/bookd.toml".to_owned()));
     let mut serve = Command::new(env!("CARGO_BIN_EXE_bookd"));
-    serve.args(["serve", "--print-config"]);
-    let settings = lines("ENV ");
-    assert_eq!(settings.len(), 2);
-    for setting in &settings {
-        let (name, value) = setting.split_once('=').unwrap();
-        serve.env(name, value);
-    }
+    serve
+        .args(["serve", "--print-config", "--config"])
+        .arg(&file);
     let config = said(&serve.output().unwrap());
-    assert!(
-        settings
-            .iter()
-            .all(|it| config.lines().any(|line| line == it)),
-        "{config}"
-    );
+    let setting = |name: &str| {
+        let found = config.lines().find_map(|line| line.strip_prefix(name));
+        found.unwrap_or_else(|| panic!("{config}"))
+    };
     assert_eq!(lines("EXPOSE "), ["50051"]);
-    assert!(settings[0].ends_with("0.0.0.0:50051"));
-    assert_eq!(lines("USER "), ["10001"]);
+    assert_eq!(setting("BOOKD_LISTEN="), "0.0.0.0:50051");
+    assert_eq!(lines("USER "), ["10001:10001"]);
     let volume = &lines("VOLUME ")[0];
-    assert!(settings[1].contains(&format!("sqlite:{volume}/")));
+    assert!(setting("BOOKD_STORE=").starts_with(&format!("sqlite:{volume}/")));
 }
