@@ -10,5 +10,9 @@
     reason = "a test that cannot go on has failed"
 )]
 
+#[path = "../../crates/transport/src/tls/authority.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod authority;
+mod clients;
 mod prometheus;
 mod server;

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -24,6 +24,14 @@ impl Started {
     pub fn child(&mut self) -> &mut Child {
         &mut self.0
     }
+
+    /// Has it stop in order, and waits until it has.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let id = self.0.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        assert!(sent.success());
+        self.0.wait().unwrap()
+    }
 }
 
 impl Drop for Started {
@@ -32,6 +40,17 @@ impl Drop for Started {
         let _ended = self.0.kill();
         let _status = self.0.wait();
     }
+}
+
+/// Starts a server; answers it when it serves, with what it has printed.
+pub fn serving(command: &mut Command) -> (Started, String) {
+    let mut process = Started::new(command.stdout(Stdio::piped()));
+    let mut output = BufReader::new(process.child().stdout.take().unwrap());
+    let mut banner = String::new();
+    while !banner.contains("or with this program") {
+        assert_ne!(output.read_line(&mut banner).unwrap(), 0, "{banner}");
+    }
+    (process, banner)
 }
 
 /// A server with an admin port.
@@ -52,14 +71,8 @@ impl Bookd {
             .arg(format!(
                 "sqlite:{}",
                 folder.path().join("bookd.db").display()
-            ))
-            .stdout(Stdio::piped());
-        let mut process = Started::new(&mut command);
-        let mut output = BufReader::new(process.child().stdout.take().unwrap());
-        let mut banner = String::new();
-        while !banner.contains("or with this program") {
-            assert_ne!(output.read_line(&mut banner).unwrap(), 0, "{banner}");
-        }
+            ));
+        let (process, banner) = serving(&mut command);
         let admin = banner.split("http://").nth(1).unwrap();
         Self {
             admin: admin.split('/').next().unwrap().parse().unwrap(),
