@@ -454,6 +454,8 @@ mutations! {
     RedactInviteeRequest
     BookSeriesRequest
     CancelSeriesRequest
+    CreateTokenRequest
+    RevokeTokenRequest
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::exit::Exit;
 use super::export::{self, ExportConfig};
 use super::import::{self, ImportConfig};
 use super::restore::{self, RestoreOptions};
-use super::{run, serve};
+use super::{run, serve, store_tokens};
 use crate::config::ServeConfig;
 
 /// Everything that bookd does.
@@ -99,6 +99,10 @@ impl Arguments {
             CliCommand::Restore(options) => restore::run(&options, self.options.json),
             CliCommand::Check(options) => check::run(&options, self.options.json),
             CliCommand::Clock(command) => clock::run(&command, self.options.json),
+            CliCommand::Client(ClientCommand::Token(command)) => match command.store() {
+                Some(store) => store_tokens::run(&command, store, self.options.json),
+                None => run::run(ClientCommand::Token(command), &self.options),
+            },
             CliCommand::Client(command) => run::run(command, &self.options),
         }
     }

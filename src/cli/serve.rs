@@ -17,6 +17,7 @@ use crate::layout::Layout;
 use crate::open_store::open_sqlite;
 use crate::service::{Parts, Service};
 use crate::signals::{Hangups, SignalAction, Signals};
+use crate::store::sqlite::Sqlite;
 use crate::telemetry;
 use crate::tls;
 use crate::zones::Zones;
@@ -34,7 +35,7 @@ pub fn run(config: &ServeConfig, read_again: ReadAgain) -> Exit {
         say(&config.lines().join("\n"));
         return Exit::Done;
     }
-    if let Err(refusal) = config.check() {
+    if let Err(refusal) = config.check_before_opening() {
         complain(&refusal);
         return Exit::Usage;
     }
@@ -60,13 +61,14 @@ async fn serve(config: &ServeConfig, read_again: ReadAgain) -> Result<Exit, Stri
     let tls = tls.map_err(|error| error.to_string())?;
     let admin = config.admin_address()?;
     let zones = Arc::new(Zones::load(config.zones.as_deref()).map_err(|error| error.to_string())?);
-    let StoreUrl::Sqlite(file) = &config.store;
-    let mut store = match open_sqlite(file, &zones) {
-        Ok(store) => store,
-        Err(error) => {
-            complain(&error.to_string());
-            return Ok(Exit::from(&error));
-        }
+    let (mut store, is_store_guarded) = match open_store(config, &zones)? {
+        Ok(opened) => opened,
+        Err(exit) => return Ok(exit),
+    };
+    let access = if is_store_guarded {
+        access.guarded()
+    } else {
+        access
     };
     store.keep_reserve(u64::from(config.reserve) * MIB);
     let parts = Parts {
@@ -92,7 +94,7 @@ async fn serve(config: &ServeConfig, read_again: ReadAgain) -> Result<Exit, Stri
     let started = Service::start_logging(parts, Box::new(store), config.log.log_calls).await;
     let service = started.map_err(|error| error.to_string())?;
     let address = service.local_addr();
-    exposure::warn(address, config.credentials());
+    exposure::warn(address, config.credentials(is_store_guarded));
     tracing::info!(%address, tls = tls_words(&config.tls), store = %config.store, zones = zones.release(), source = %zones.source(), "bookd serves");
     if let Some(admin) = service.admin_addr() {
         tracing::info!(address = %admin, "metrics and probes are served");
@@ -103,7 +105,7 @@ async fn serve(config: &ServeConfig, read_again: ReadAgain) -> Result<Exit, Stri
         config,
         &zones,
     ));
-    let reload = || reload(config, read_again, &access);
+    let reload = || reload(config, read_again, (&access, is_store_guarded));
     let stopped = run_until_stopped(service, signals, config.grace, Some(reload));
     let Some((tls, hangups)) = tls.zip(hangups) else {
         return stopped.await;
@@ -112,6 +114,29 @@ async fn serve(config: &ServeConfig, read_again: ReadAgain) -> Result<Exit, Stri
         exit = stopped => exit,
         never = tls::keep_current(tls, hangups, Arc::new(SystemClock)) => match never {},
     }
+}
+
+/// Opens the store, and answers whether its tokens make callers need credentials; or the exit code of
+/// what is refused, which was complained about.
+fn open_store(
+    config: &ServeConfig,
+    zones: &Arc<Zones>,
+) -> Result<Result<(Sqlite, bool), Exit>, String> {
+    let StoreUrl::Sqlite(file) = &config.store;
+    let store = match open_sqlite(file, zones) {
+        Ok(store) => store,
+        Err(error) => {
+            complain(&error.to_string());
+            return Ok(Err(Exit::from(&error)));
+        }
+    };
+    let tokens = store.tokens().map_err(|error| error.to_string())?;
+    // Only now it is known whether strangers would be served, or tokens be shown to the network.
+    if let Err(refusal) = config.check(tokens.is_guarded()) {
+        complain(&refusal);
+        return Ok(Err(Exit::Usage));
+    }
+    Ok(Ok((store, tokens.is_guarded())))
 }
 
 /// Who may call, by the grants of the configuration.
@@ -127,7 +152,11 @@ fn access(config: &ServeConfig) -> Result<Access, GrantError> {
 
 /// Reads the configuration again, and puts in force what can be changed while the server runs. A
 /// configuration that cannot be used changes nothing.
-fn reload(config: &ServeConfig, read_again: ReadAgain, access: &Access) {
+fn reload(
+    config: &ServeConfig,
+    read_again: ReadAgain,
+    (access, is_store_guarded): (&Access, bool),
+) {
     let again = match read_again() {
         Ok(again) => again,
         Err(error) => {
@@ -135,9 +164,11 @@ fn reload(config: &ServeConfig, read_again: ReadAgain, access: &Access) {
         }
     };
     match Grants::load(&again.access, again.bootstrap_token_file.as_deref()) {
-        Ok(grants) if grants.is_empty() == access.is_guarded() => tracing::error!(
-            "the first grant or the last one needs a restart: it changes whether callers need credentials"
-        ),
+        Ok(grants) if !is_store_guarded && grants.is_empty() == access.is_guarded() => {
+            tracing::error!(
+                "the first grant or the last one needs a restart: it changes whether callers need credentials"
+            )
+        }
         Ok(grants) => {
             access.replace(grants);
             tracing::info!("the grants and the tokens are read again");
