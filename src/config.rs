@@ -276,24 +276,48 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 impl ServeConfig {
-    /// The credentials that clients are asked for.
-    pub fn credentials(&self) -> Credentials {
+    /// The credentials that clients are asked for; `is_store_guarded` if the store has, or had, tokens.
+    pub fn credentials(&self, is_store_guarded: bool) -> Credentials {
         Credentials {
             client_certificates: self.tls.client_ca.is_some(),
-            grants: self.access != GrantConfig::default() || self.bootstrap_token_file.is_some(),
+            grants: self.access != GrantConfig::default()
+                || self.bootstrap_token_file.is_some()
+                || is_store_guarded,
             is_encrypted: self.tls.tls_cert.is_some(),
         }
     }
 
-    /// Whether the settings belong together, and do not show more than the operator says.
+    /// Whether the settings belong together, and do not show more than the operator says;
+    /// `is_store_guarded` if the store has, or had, tokens.
     ///
     /// # Errors
     ///
     /// What is wrong, with the ways out.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self, is_store_guarded: bool) -> Result<(), String> {
         self.tls.check()?;
-        exposure::allow(self.listen, self.credentials(), self.tls.assurances())?;
+        let credentials = self.credentials(is_store_guarded);
+        exposure::allow(self.listen, credentials, self.tls.assurances())?;
         self.admin_address().map(drop)
+    }
+
+    /// As [`ServeConfig::check`] before the store is opened: what the settings lack of credentials
+    /// may be tokens of a store that is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`ServeConfig::check`].
+    pub fn check_before_opening(&self) -> Result<(), String> {
+        let StoreUrl::Sqlite(file) = &self.store;
+        let refusal = match self.check(false) {
+            Err(refusal) if file.exists() => refusal,
+            checked => return checked,
+        };
+        match self.check(true) {
+            Err(guarded) if guarded != refusal => {
+                Err(format!("{refusal}. If the store has tokens: {guarded}"))
+            }
+            checked => checked,
+        }
     }
 
     /// How often each caller may call; none = as often as they will.

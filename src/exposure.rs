@@ -65,7 +65,7 @@ pub fn allow(
     Err(format!(
         "{listen} can be reached from other machines, and whoever reaches it could read and change everything. \
          Ask clients for certificates with --client-ca (and --tls-cert and --tls-key) or for tokens with a grant in \
-         the configuration file, listen on 127.0.0.1, or say --insecure if something else keeps strangers away"
+         the configuration file or `bookd token create --store`, listen on 127.0.0.1, or say --insecure if something else keeps strangers away"
     ))
 }
 

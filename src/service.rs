@@ -132,10 +132,11 @@ impl Service {
         let listener =
             TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })?;
         let admin = parts.admin.map(bind_admin).transpose()?;
+        let clock = Arc::clone(&parts.clock);
         let (engine, writer) = Engine::start(store, parts.clock, parts.engine)?;
         let access = parts.access.clone();
         let api = Api {
-            access: parts.access,
+            access: parts.access.with_store_tokens(engine.tokens(), clock),
             ..Api::new(engine.clone(), parts.zones)
         };
         let (routes, health) = api::routes(api, parts.reflects).await?;

@@ -94,6 +94,7 @@ impl Case {
 /// All cases. Those that delete the calendars come last.
 pub(crate) fn cases() -> Vec<Case> {
     let everything = [
+        access(),
         calendars(),
         hours(),
         bookings(),
@@ -103,6 +104,23 @@ pub(crate) fn cases() -> Vec<Case> {
         deletions(),
     ];
     everything.into_iter().flatten().collect()
+}
+
+fn access() -> Vec<Case> {
+    vec![
+        case("GetPrincipal", "", |_, _| json!({})),
+        case(
+            "CreateToken",
+            "refused, for want of credentials",
+            |_, turn| json!({"name": format!("desk {turn}"), "scopes": ["SCOPE_ADMIN"]}),
+        ),
+        case("ListTokens", "none", |_, _| json!({})),
+        case(
+            "RevokeToken",
+            "refused, there is none",
+            |_, _| json!({"token_id": "bookd_aaaaaaaaaa"}),
+        ),
+    ]
 }
 
 fn calendars() -> Vec<Case> {
@@ -164,7 +182,6 @@ fn calendars() -> Vec<Case> {
             let it = json!({"appointment_type_id": "default", "duration": "900s", "horizon_days": 100_000 - turn % 2});
             json!({"calendar_id": g.hot, "appointment_type": it})
         }),
-        case("GetPrincipal", "", |_, _| json!({})),
         case("GetServerInfo", "", |_, _| json!({})),
     ]
 }

@@ -13,6 +13,7 @@ pub mod export;
 pub mod import;
 mod new_file;
 pub mod restore;
+pub mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

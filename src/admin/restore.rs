@@ -40,16 +40,20 @@ pub struct Restored {
     pub calendars: u64,
     /// The number of appointments.
     pub appointments: u64,
+    /// The number of tokens that were dropped.
+    pub tokens_dropped: usize,
     /// The size of the database in bytes.
     pub bytes: u64,
     /// Findings that people should know and that are no damage.
     pub findings: Vec<String>,
 }
 
-/// Makes a store from a backup. The backup is only read.
+/// Makes a store from a backup. The backup is only read. Its tokens are dropped, because some may
+/// have been revoked since, unless `keeps_tokens`.
 pub fn restore(
     backup: &Path,
     store: &StoreFile,
+    keeps_tokens: bool,
     progress: Progress,
 ) -> Result<Restored, AdminError> {
     let zones = store.load_zones()?;
@@ -59,16 +63,15 @@ pub fn restore(
     unused(&store.path)?;
     let (backup, name) = (backup.to_owned(), store.path.clone());
     let (new_file, restored) = new_file::make(&store.path, move |made| {
-        make(&backup, made, &name, &zones, progress)
+        make((&backup, made, &name), keeps_tokens, &zones, progress)
     })?;
     new_file.publish(&like)?;
     Ok(restored)
 }
 
 fn make(
-    backup: &Path,
-    made: &Path,
-    target: &Path,
+    (backup, made, target): (&Path, &Path, &Path),
+    keeps_tokens: bool,
     zones: &Arc<Zones>,
     progress: Progress,
 ) -> Result<Restored, AdminError> {
@@ -91,8 +94,8 @@ fn make(
     let (goes_on_after, first_key) =
         above_all(&boot, SystemClock.milliseconds()).map_err(AdminError::Later)?;
     let unwritten = |error| AdminError::unreadable(target, &error);
-    store
-        .go_on_from(goes_on_after, first_key)
+    let tokens_dropped = store
+        .go_on_from(goes_on_after, first_key, keeps_tokens)
         .map_err(unwritten)?;
     store.close_alone().map_err(unwritten)?;
     let bytes = std::fs::metadata(made).map_or(0, |metadata| metadata.len());
@@ -103,6 +106,7 @@ fn make(
         goes_on_after,
         calendars,
         appointments,
+        tokens_dropped,
         bytes,
         findings,
     })

@@ -473,6 +473,8 @@ mutations! {
     RedactInviteeRequest
     BookSeriesRequest
     CancelSeriesRequest
+    CreateTokenRequest
+    RevokeTokenRequest
 }
 
 #[cfg(test)]

@@ -45,7 +45,9 @@ pub(super) fn narrow(command: &mut Command, customer: &EmailKey) -> Result<(), A
         | Command::PutOverrides { .. }
         | Command::DeleteOverrides { .. }
         | Command::PutBusy { .. }
-        | Command::Import(_) => Err(AuthError::OwnOnly),
+        | Command::Import(_)
+        | Command::CreateToken(_)
+        | Command::RevokeToken(_) => Err(AuthError::OwnOnly),
     }
 }
 

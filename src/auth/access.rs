@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::HeaderMap;
-use tokio::sync::watch;
+use tokio::sync::watch::{self, Receiver};
 
 use super::credentials::{Presented, TokenHash};
 use super::fetched_keys::KeyFetches;
@@ -16,9 +16,13 @@ use super::jwt::VerifiedJwt;
 use super::rates::{Rate, RateKey, Rates};
 use super::rights::Rights;
 use super::scopes::MethodScopes;
+use super::store_tokens::{StoreToken, StoreTokens};
+use crate::clock::Clock;
 use crate::proto::v1::{CredentialKind, Scope};
 use bookd_core::ids::Caller;
 use bookd_core::prefixes::Prefixes;
+use bookd_core::time::Instant;
+use bookd_core::token::{Token, Tokens};
 
 /// Why a call is not let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +46,13 @@ pub enum AuthError {
     /// The caller may do this for its own appointments alone, and names another customer or asks for
     /// everybody's.
     OwnOnly,
+    /// The caller has not all rights that a token is to have, or may not give it this name.
+    BeyondOwnRights {
+        /// What is beyond them.
+        what: String,
+    },
+    /// The server asks nobody for credentials.
+    NotAsked,
     /// The caller calls too often, or sends wrong credentials too often.
     TooOften {
         /// When it may come again.
@@ -73,18 +84,9 @@ pub struct Principal {
 enum Credential {
     None,
     Token(TokenHash),
+    Stored(Arc<StoreToken>),
     Certificate(Arc<str>),
     Jwt(Arc<VerifiedJwt>),
-}
-
-impl Credential {
-    /// How long it is valid still; none when it never ends by itself.
-    fn left(&self) -> Option<Duration> {
-        match self {
-            Self::None | Self::Token(_) | Self::Certificate(_) => None,
-            Self::Jwt(jwt) => Some(jwt.left().unwrap_or_default()),
-        }
-    }
 }
 
 impl Principal {
@@ -92,7 +94,7 @@ impl Principal {
     pub fn kind(&self) -> CredentialKind {
         match self.credential {
             Credential::None => CredentialKind::Unspecified,
-            Credential::Token(_) => CredentialKind::Token,
+            Credential::Token(_) | Credential::Stored(_) => CredentialKind::Token,
             Credential::Certificate(_) => CredentialKind::Certificate,
             Credential::Jwt(_) => CredentialKind::Jwt,
         }
@@ -109,6 +111,8 @@ impl Principal {
 pub struct Access {
     /// None on a server without credentials.
     grants: Option<Arc<watch::Sender<Arc<Grants>>>>,
+    /// None without a store that has tokens, or may have.
+    tokens: Option<Arc<StoreTokens>>,
     /// None where nobody is counted.
     rates: Option<Arc<Rates>>,
     /// The name of a caller without credentials. It is made once: a call needs a copy.
@@ -125,9 +129,52 @@ impl Access {
     pub fn granted(grants: Grants) -> Self {
         Self {
             grants: Some(Arc::new(watch::Sender::new(Arc::new(grants)))),
+            tokens: None,
             rates: Some(Arc::new(Rates::new(None))),
             nobody: Caller::default(),
         }
+    }
+
+    /// The same, where callers need credentials in any case.
+    #[must_use]
+    pub fn guarded(self) -> Self {
+        if self.is_guarded() {
+            return self;
+        }
+        let guarded = Self::granted(Grants::default());
+        Self {
+            rates: self.rates.or(guarded.rates),
+            ..guarded
+        }
+    }
+
+    /// The same, with the tokens of a store as they are published, which expire by this clock. A
+    /// store that has ever had a token makes callers need credentials.
+    #[must_use]
+    pub fn with_store_tokens(self, published: Receiver<Tokens>, clock: Arc<dyn Clock>) -> Self {
+        let is_guarded = published.borrow().is_guarded();
+        let access = if is_guarded { self.guarded() } else { self };
+        // On an open server no token is asked for.
+        let tokens = access.is_guarded();
+        let tokens = tokens.then(|| Arc::new(StoreTokens::new(published, clock)));
+        Self { tokens, ..access }
+    }
+
+    /// Reads the name of the principal of a token of the store.
+    ///
+    /// # Errors
+    ///
+    /// It is no name, or that of another principal.
+    pub fn token_name(&self, name: &str) -> Result<Caller, String> {
+        match &self.grants {
+            Some(grants) => grants.borrow().token_name(name),
+            None => Grants::default().token_name(name),
+        }
+    }
+
+    /// When a call last came with this token of the store, since the start.
+    pub fn last_use(&self, token: &Token) -> Option<Instant> {
+        self.tokens.as_ref()?.last_use(token)
     }
 
     /// The same, where each caller may call as often as these rates allow.
@@ -150,6 +197,7 @@ impl Access {
     pub fn on_worker(&self) -> Self {
         Self {
             grants: self.grants.clone(),
+            tokens: self.tokens.clone(),
             rates: self.rates.clone(),
             nobody: Caller::default(),
         }
@@ -246,9 +294,10 @@ impl Access {
         if let Some(rates) = self.rates.as_ref().filter(|it| it.counts_calls()) {
             let counted = match &principal.credential {
                 Credential::None => RateKey::address(origin.address),
-                Credential::Token(_) | Credential::Certificate(_) | Credential::Jwt(_) => {
-                    RateKey::Principal(Arc::clone(&principal.name.0))
-                }
+                Credential::Token(_)
+                | Credential::Stored(_)
+                | Credential::Certificate(_)
+                | Credential::Jwt(_) => RateKey::Principal(Arc::clone(&principal.name.0)),
             };
             rates.call(&counted).map_err(too_often)?;
         }
@@ -267,7 +316,7 @@ impl Access {
             Presented::Nothing => Ok(self.somebody(origin)),
             Presented::Unusable => Err(AuthError::InvalidCredentials),
             Presented::Token(token) => self.of_token(grants, token, origin),
-            Presented::Certificate(name) => of(grants, &Credential::Certificate(name.into())),
+            Presented::Certificate(name) => self.of(grants, &Credential::Certificate(name.into())),
         }
     }
 
@@ -279,9 +328,15 @@ impl Access {
         origin: CallOrigin<'_>,
     ) -> Result<Principal, AuthError> {
         let hash = TokenHash::of(token);
-        let known = of(grants, &Credential::Token(hash));
+        let known = self.of(grants, &Credential::Token(hash));
         if known.is_ok() {
             return known;
+        }
+        if let Some(tokens) = &self.tokens
+            && let Some(stored) = tokens.find(&hash)
+        {
+            tokens.note_use(&stored);
+            return self.of(grants, &Credential::Stored(stored));
         }
         let jwt = match grants.issuers.remembered(&hash) {
             Some(remembered) => remembered,
@@ -341,6 +396,56 @@ impl Access {
         }
     }
 
+    /// The principal of a credential, as grants and tokens are.
+    fn of(&self, grants: &Grants, credential: &Credential) -> Result<Principal, AuthError> {
+        let (name, rights) = match credential {
+            Credential::None => (Caller::default(), Rights::default()),
+            Credential::Token(hash) => {
+                let granted = grants.of_token(hash).ok_or(AuthError::InvalidCredentials)?;
+                (
+                    granted.name.clone().unwrap_or_default(),
+                    granted.rights.clone(),
+                )
+            }
+            Credential::Stored(stored) => {
+                // The grants may have made the name that of another principal since.
+                let tokens = self.tokens.as_ref().ok_or(AuthError::InvalidCredentials)?;
+                let found = tokens.find(&TokenHash::from(stored.token.hash));
+                let found = found.filter(|it| !grants.issuers.owns(&it.token.name.0));
+                let found = found.ok_or(AuthError::InvalidCredentials)?;
+                (found.token.name.clone(), found.rights.clone())
+            }
+            Credential::Certificate(own) => {
+                let granted = grants.of_certificate(own);
+                let name = granted.and_then(|it| it.name.clone());
+                (
+                    name.unwrap_or_else(|| Caller(Arc::clone(own))),
+                    granted.map_or_else(Rights::default, |it| it.rights.clone()),
+                )
+            }
+            Credential::Jwt(jwt) => {
+                // The keys, the audience or the claims that count may be others than when it came.
+                let renewed = grants.issuers.renewed(jwt, |claim| grants.asks_for(claim));
+                let jwt = renewed.ok_or(AuthError::InvalidCredentials)?;
+                (jwt.name.clone(), grants.of_jwt(&jwt))
+            }
+        };
+        Ok(Principal {
+            name,
+            rights,
+            credential: credential.clone(),
+        })
+    }
+
+    /// How long a credential is valid still; none when it never ends by itself.
+    fn left(&self, credential: &Credential) -> Option<Duration> {
+        match credential {
+            Credential::None | Credential::Token(_) | Credential::Certificate(_) => None,
+            Credential::Stored(stored) => self.tokens.as_ref()?.left(stored),
+            Credential::Jwt(jwt) => Some(jwt.left().unwrap_or_default()),
+        }
+    }
+
     /// The output of `work`, unless the principal loses the right to a method that wants these
     /// scopes before it is there, on any calendar on which it had the right: then the error.
     pub async fn unless_revoked<T>(
@@ -353,10 +458,14 @@ impl Access {
             return Ok(work.await);
         };
         let mut changes = grants.subscribe();
+        let mut tokens = self.tokens.as_ref().map(|it| it.publications());
         let mut work = std::pin::pin!(work);
         loop {
             let grants = Arc::clone(&changes.borrow_and_update());
-            let now = of(&grants, &principal.credential);
+            if let Some(tokens) = &mut tokens {
+                tokens.mark_unchanged();
+            }
+            let now = self.of(&grants, &principal.credential);
             // Another name is another caller, even with the same credential.
             match now {
                 Ok(now) if now.name == principal.name => {
@@ -372,7 +481,7 @@ impl Access {
                 Err(error) => return Err(error),
             }
             let expired = async {
-                match principal.credential.left() {
+                match self.left(&principal.credential) {
                     Some(left) => tokio::time::sleep(left).await,
                     None => std::future::pending().await,
                 }
@@ -380,6 +489,7 @@ impl Access {
             tokio::select! {
                 biased;
                 _ = changes.changed() => {}
+                () = published(&mut tokens) => {}
                 () = expired => {}
                 done = &mut work => return Ok(done),
             }
@@ -391,37 +501,14 @@ fn too_often(retry_after: Duration) -> AuthError {
     AuthError::TooOften { retry_after }
 }
 
-/// The principal of a credential, as the grants are.
-fn of(grants: &Grants, credential: &Credential) -> Result<Principal, AuthError> {
-    let (name, rights) = match credential {
-        Credential::None => (Caller::default(), Rights::default()),
-        Credential::Token(hash) => {
-            let granted = grants.of_token(hash).ok_or(AuthError::InvalidCredentials)?;
-            (
-                granted.name.clone().unwrap_or_default(),
-                granted.rights.clone(),
-            )
-        }
-        Credential::Certificate(own) => {
-            let granted = grants.of_certificate(own);
-            let name = granted.and_then(|it| it.name.clone());
-            (
-                name.unwrap_or_else(|| Caller(Arc::clone(own))),
-                granted.map_or_else(Rights::default, |it| it.rights.clone()),
-            )
-        }
-        Credential::Jwt(jwt) => {
-            // The keys, the audience or the claims that count may be others than when it came.
-            let renewed = grants.issuers.renewed(jwt, |claim| grants.asks_for(claim));
-            let jwt = renewed.ok_or(AuthError::InvalidCredentials)?;
-            (jwt.name.clone(), grants.of_jwt(&jwt))
-        }
-    };
-    Ok(Principal {
-        name,
-        rights,
-        credential: credential.clone(),
-    })
+/// Waits until other tokens of the store are published; for ever where none are.
+async fn published(tokens: &mut Option<Receiver<Tokens>>) {
+    if let Some(tokens) = tokens
+        && tokens.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 fn check(principal: &Principal, wanted: MethodScopes) -> Result<(), AuthError> {
@@ -430,8 +517,9 @@ fn check(principal: &Principal, wanted: MethodScopes) -> Result<(), AuthError> {
     }
     match principal.credential {
         Credential::None => Err(AuthError::NoCredentials),
-        Credential::Token(_) | Credential::Certificate(_) | Credential::Jwt(_) => {
-            Err(AuthError::Denied { wanted })
-        }
+        Credential::Token(_)
+        | Credential::Stored(_)
+        | Credential::Certificate(_)
+        | Credential::Jwt(_) => Err(AuthError::Denied { wanted }),
     }
 }

@@ -9,6 +9,8 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
 
+use bookd_core::token::SecretHash;
+
 /// The least length of a token, in characters: 128 bits in base32.
 pub const TOKEN_CHARACTERS_MIN: usize = 26;
 /// The longest token, in characters.
@@ -22,6 +24,18 @@ impl TokenHash {
     /// The hash of a token.
     pub fn of(token: &str) -> Self {
         Self(Sha256::digest(token.as_bytes()).into())
+    }
+}
+
+impl From<SecretHash> for TokenHash {
+    fn from(hash: SecretHash) -> Self {
+        Self(hash.0)
+    }
+}
+
+impl From<TokenHash> for SecretHash {
+    fn from(hash: TokenHash) -> Self {
+        Self(hash.0)
     }
 }
 

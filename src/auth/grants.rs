@@ -167,6 +167,15 @@ impl Grants {
         self.tokens.is_empty() && self.issuers.is_empty() && !self.has_certificates()
     }
 
+    /// Reads the name of the principal of a token of the store, which is not one that another kind of
+    /// credential gives.
+    pub(super) fn token_name(&self, name: &str) -> Result<Caller, String> {
+        if name == BOOTSTRAP || self.issuers.owns(name) {
+            return Err("is the name of another principal".to_owned());
+        }
+        principal_name(name).map_err(|problem| problem.replace("`name` ", ""))
+    }
+
     /// Whether some certificate is granted something.
     pub fn has_certificates(&self) -> bool {
         !self.certificates.is_empty() || !self.beginnings.is_empty()

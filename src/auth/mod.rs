@@ -16,6 +16,8 @@ mod jwt;
 mod rates;
 mod rights;
 mod scopes;
+mod secret;
+mod store_tokens;
 
 pub use access::{Access, AuthError, CallOrigin, Principal};
 pub use credentials::{TOKEN_CHARACTERS_MAX, TOKEN_CHARACTERS_MIN, TokenHash};
@@ -24,4 +26,6 @@ pub use grants::{Grant, GrantConfig, GrantError, Grants};
 pub use jwt::Issuer;
 pub use rates::{Rate, Rates};
 pub use rights::Rights;
-pub use scopes::{MethodScopes, Scopes};
+pub use scopes::{MethodScopes, Scopes, bits_of, named_by};
+pub use secret::{RANDOM_BYTES, Secret};
+pub use store_tokens::rights_of;

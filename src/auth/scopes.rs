@@ -9,6 +9,7 @@ use prost::Message;
 
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::v1::Scope;
+use bookd_core::token::ScopeBits;
 
 /// The scopes with the names by which operators write them.
 const NAMES: [(&str, Scope); 6] = [
@@ -42,6 +43,11 @@ impl Scopes {
                 Self::bit(scope)
             }
         }
+    }
+
+    /// What a token with these scopes allows.
+    pub fn of_bits(bits: ScopeBits) -> Self {
+        named_by(bits).into_iter().map(Self::of).collect()
     }
 
     const fn bit(scope: Scope) -> Self {
@@ -86,6 +92,20 @@ impl fmt::Display for Scopes {
         let names: Vec<&str> = named.map(|(name, _)| *name).collect();
         f.write_str(&names.join(", "))
     }
+}
+
+/// The scopes as a token keeps them: as they were given, `admin` alone and not with all that it
+/// allows.
+pub fn bits_of(scopes: impl IntoIterator<Item = Scope>) -> ScopeBits {
+    let bits = scopes.into_iter().map(|scope| 1 << scope as i32);
+    ScopeBits(bits.fold(0, |all, bit| all | bit))
+}
+
+/// The scopes that a token keeps.
+pub fn named_by(bits: ScopeBits) -> Vec<Scope> {
+    let is_named = |scope: &Scope| bits.0 & (1 << *scope as i32) != 0;
+    let all = NAMES.into_iter().map(|(_, scope)| scope);
+    all.filter(is_named).collect()
 }
 
 /// The scopes of which the caller of a method needs one; none = the method is open to all.

@@ -18,7 +18,7 @@ use super::health::{self, HealthOptions};
 use super::import::{self, ImportConfig};
 use super::reload::ReadAgain;
 use super::restore::{self, RestoreOptions};
-use super::{run, serve};
+use super::{run, serve, store_tokens};
 use crate::config::ServeConfig;
 
 /// Everything that bookd does.
@@ -104,6 +104,10 @@ impl Arguments {
             CliCommand::Check(options) => check::run(&options, self.options.json),
             CliCommand::Health(options) => health::run(&options, &self.options),
             CliCommand::Clock(command) => clock::run(&command, self.options.json),
+            CliCommand::Client(ClientCommand::Token(command)) => match command.store() {
+                Some(store) => store_tokens::run(&command, store, self.options.json),
+                None => run::run(ClientCommand::Token(command), &self.options),
+            },
             CliCommand::Client(command) => run::run(command, &self.options),
         }
     }

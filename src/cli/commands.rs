@@ -13,6 +13,7 @@ mod options;
 mod requests;
 mod series;
 mod slots;
+mod tokens;
 mod types;
 mod watch;
 
@@ -35,6 +36,7 @@ pub use calendars::CalendarCommand;
 pub use holds::HoldCommand;
 pub use lists::ListCommand;
 pub use slots::SlotsCommand;
+pub use tokens::{CreateTokenArgs, ScopeWord, TokenCommand};
 pub use watch::WatchCommand;
 
 use requests::{parse_json, read_argument};
@@ -69,7 +71,7 @@ pub struct ClientOptions {
 
 /// The fields of requests that have another name on the command line, each with that name: errors
 /// use it.
-const TYPED: [(&str, &str); 16] = [
+const TYPED: [(&str, &str); 20] = [
     ("local_start", "DATE TIME"),
     ("time_zone", "--zone"),
     ("calendar_id", "CALENDAR"),
@@ -86,6 +88,10 @@ const TYPED: [(&str, &str); 16] = [
     ("interval", "--interval"),
     ("count", "--count"),
     ("until", "--until"),
+    ("scopes", "--scopes"),
+    ("prefix", "--prefix"),
+    ("expire_time", "--expires"),
+    ("token_id", "TOKEN"),
 ];
 
 /// The default of `--timeout`: longer than any single answer takes, however busy the server is.
@@ -143,6 +149,9 @@ pub enum ClientCommand {
     /// What happens.
     #[command(flatten)]
     Watches(WatchCommand),
+    /// Create, list and revoke the tokens by which callers are known
+    #[command(subcommand, after_help = "Example:\n  bookd token list")]
+    Token(TokenCommand),
     /// Call any method with JSON
     #[command(after_help = "Example:\n  bookd call GetCalendar '{\"calendar_id\":\"ada\"}'")]
     Call {
@@ -173,6 +182,7 @@ impl ClientCommand {
             Self::Holds(it) => it.method(),
             Self::Lists(it) => it.method(),
             Self::Watches(it) => it.method(),
+            Self::Token(it) => it.method(),
             Self::Call { method, .. } => method,
         }
     }
@@ -187,6 +197,7 @@ impl ClientCommand {
             Self::Holds(it) => it.request(ask).await,
             Self::Lists(it) => it.request(ask).await,
             Self::Watches(it) => it.request(ask).await,
+            Self::Token(it) => Ok(it.request()),
             Self::Call { request, .. } => parse_json("the request", &read_argument(request)?),
         }
     }
@@ -223,6 +234,7 @@ impl ClientCommand {
             Self::Availability(it) => it.pages(),
             Self::Slots(it) => it.pages(),
             Self::Lists(it) => it.pages(),
+            Self::Token(it) => it.pages(),
             Self::Booking(_) | Self::Holds(_) | Self::Watches(_) | Self::Call { .. } => None,
         }
     }

@@ -32,7 +32,7 @@ pub fn run(command: &ConfigCommand) -> Exit {
 }
 
 fn check(config: &ServeConfig) -> Exit {
-    if let Err(error) = config.check() {
+    if let Err(error) = config.check_before_opening() {
         failed(&error);
         return Exit::Usage;
     }

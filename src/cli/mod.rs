@@ -48,6 +48,8 @@ pub mod run;
 pub mod serve;
 #[cfg(feature = "server")]
 pub mod store_options;
+#[cfg(feature = "server")]
+mod store_tokens;
 mod table;
 mod token;
 pub mod watch;

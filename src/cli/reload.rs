@@ -24,6 +24,8 @@ pub(super) struct Reloadable<'a> {
     /// What it was started with.
     pub(super) config: &'a ServeConfig,
     pub(super) access: &'a Access,
+    /// The tokens of its store make callers need credentials, whatever the grants are.
+    pub(super) is_store_guarded: bool,
     pub(super) log: &'a LogFilter,
 }
 
@@ -31,7 +33,7 @@ impl Reloadable<'_> {
     /// Reads the configuration again, and puts in force what can be.
     pub(super) fn reload(&self, read_again: ReadAgain) {
         let usable = read_again().and_then(|again| {
-            again.check()?;
+            again.check(self.is_store_guarded)?;
             telemetry::filter(&again.log)?;
             let grants = Grants::load(&again.access, again.bootstrap_token_file.as_deref());
             Ok((grants.map_err(|error| error.to_string())?, again))
@@ -45,7 +47,7 @@ impl Reloadable<'_> {
         if let Err(error) = self.log.replace(&again.log) {
             tracing::error!(%error, "what is logged stays as it is");
         }
-        if grants.is_empty() == self.access.is_guarded() {
+        if !self.is_store_guarded && grants.is_empty() == self.access.is_guarded() {
             tracing::error!(
                 "the first grant or the last one needs a restart: it changes whether callers need credentials"
             );

@@ -18,6 +18,9 @@ use crate::admin::restore::{Restored, restore};
 pub struct RestoreOptions {
     /// The backup; it is only read
     pub backup: PathBuf,
+    /// Keep the tokens of the backup, also those that were revoked since; without it all are dropped
+    #[arg(long)]
+    pub keep_tokens: bool,
     /// The store to make
     #[command(flatten)]
     pub store: StoreOptions,
@@ -38,7 +41,8 @@ fn help() -> String {
 /// Runs the command; its help has the exit codes.
 pub fn run(options: &RestoreOptions, is_json: bool) -> Exit {
     let begun = Instant::now();
-    match restore(&options.backup, &options.store.file(), shown) {
+    let store = options.store.file();
+    match restore(&options.backup, &store, options.keep_tokens, shown) {
         Ok(restored) => {
             let seconds = begun.elapsed().as_secs_f64();
             say(&if is_json {
@@ -73,6 +77,12 @@ fn as_text(options: &RestoreOptions, it: &Restored) -> String {
          The next change is revision {next}. Watchers and pages further than {revision} are told REVISION_COMPACTED, and begin anew.",
         next = goes_on_after.next(),
     );
+    if it.tokens_dropped > 0 {
+        let dropped = it.tokens_dropped;
+        text.push_str(&format!(
+            "\nIts tokens were dropped, {dropped} of them: some may have been revoked since. Create others with bookd token create."
+        ));
+    }
     it.findings
         .iter()
         .for_each(|finding| text.push_str(&format!("\n{finding}")));
@@ -88,6 +98,7 @@ fn as_json(options: &RestoreOptions, it: &Restored, seconds: f64) -> String {
         "next_revision": it.goes_on_after.next().0,
         "calendars": it.calendars,
         "appointments": it.appointments,
+        "tokens_dropped": it.tokens_dropped,
         "bytes": it.bytes,
         "seconds": seconds,
         "findings": it.findings,

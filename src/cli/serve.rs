@@ -18,6 +18,7 @@ use crate::layout::Layout;
 use crate::open_store::open_sqlite;
 use crate::service::{Parts, Service};
 use crate::signals::{Hangups, SignalAction, Signals};
+use crate::store::sqlite::Sqlite;
 use crate::telemetry::{self, LogFilter};
 use crate::tls;
 use crate::trace_export::TraceExport;
@@ -33,7 +34,7 @@ pub fn run(config: &ServeConfig, read_again: ReadAgain) -> Exit {
         say(&config.lines().join("\n"));
         return Exit::Done;
     }
-    if let Err(refusal) = config.check() {
+    if let Err(refusal) = config.check_before_opening() {
         complain(&refusal);
         return Exit::Usage;
     }
@@ -67,13 +68,14 @@ async fn serve(
     let tls = tls.map_err(|error| error.to_string())?;
     let admin = config.admin_address()?;
     let zones = Arc::new(Zones::load(config.zones.as_deref()).map_err(|error| error.to_string())?);
-    let StoreUrl::Sqlite(file) = &config.store;
-    let mut store = match open_sqlite(file, &zones) {
-        Ok(store) => store,
-        Err(error) => {
-            complain(&error.to_string());
-            return Ok(Exit::from(&error));
-        }
+    let (mut store, is_store_guarded) = match open_store(config, &zones)? {
+        Ok(opened) => opened,
+        Err(exit) => return Ok(exit),
+    };
+    let access = if is_store_guarded {
+        access.guarded()
+    } else {
+        access
     };
     store.keep_reserve(u64::from(config.reserve) * MIB);
     let export = trace_export(config)?;
@@ -91,11 +93,12 @@ async fn serve(
     let hangups = tls.as_ref().map(|_| Hangups::new()).transpose()?;
     let started = Service::start_logging(parts, Box::new(store), config.log.log_calls).await;
     let service = started.map_err(|error| error.to_string())?;
-    announce(&service, config, &zones);
+    announce(&service, config, &zones, is_store_guarded);
     let exporting = export.map(TraceExport::start);
     let running = Reloadable {
         config,
         access: &access,
+        is_store_guarded,
         log,
     };
     let reload = || running.reload(read_again);
@@ -116,6 +119,29 @@ async fn serve(
     exit
 }
 
+/// Opens the store, and answers whether its tokens make callers need credentials; or the exit code of
+/// what is refused, which was complained about.
+fn open_store(
+    config: &ServeConfig,
+    zones: &Arc<Zones>,
+) -> Result<Result<(Sqlite, bool), Exit>, String> {
+    let StoreUrl::Sqlite(file) = &config.store;
+    let store = match open_sqlite(file, zones) {
+        Ok(store) => store,
+        Err(error) => {
+            complain(&error.to_string());
+            return Ok(Err(Exit::from(&error)));
+        }
+    };
+    let tokens = store.tokens().map_err(|error| error.to_string())?;
+    // Only now it is known whether strangers would be served, or tokens be shown to the network.
+    if let Err(refusal) = config.check(tokens.is_guarded()) {
+        complain(&refusal);
+        return Ok(Err(Exit::Usage));
+    }
+    Ok(Ok((store, tokens.is_guarded())))
+}
+
 /// What sends traces of calls, if there is a collector to send them to.
 fn trace_export(config: &ServeConfig) -> Result<Option<TraceExport>, String> {
     let TraceConfig {
@@ -129,9 +155,9 @@ fn trace_export(config: &ServeConfig) -> Result<Option<TraceExport>, String> {
 }
 
 /// Says in the log and on standard output what is served.
-fn announce(service: &Service, config: &ServeConfig, zones: &Zones) {
+fn announce(service: &Service, config: &ServeConfig, zones: &Zones, is_store_guarded: bool) {
     let address = service.local_addr();
-    exposure::warn(address, config.credentials());
+    exposure::warn(address, config.credentials(is_store_guarded));
     tracing::info!(%address, tls = tls_words(&config.tls), store = %config.store, zones = zones.release(), source = %zones.source(), "bookd serves");
     if let Some(admin) = service.admin_addr() {
         tracing::info!(address = %admin, "metrics and probes are served");

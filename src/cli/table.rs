@@ -8,6 +8,7 @@ mod availability;
 mod calendars;
 mod layout;
 mod slots;
+mod tokens;
 
 use serde_json::Value;
 
@@ -17,6 +18,7 @@ use availability::{busy, free_busy, hours};
 use calendars::{appointment_type, calendar, calendars, types};
 use layout::{items, text};
 use slots::{explained, slots};
+use tokens::{created, tokens};
 
 pub(super) use layout::table;
 
@@ -30,7 +32,7 @@ struct Form {
 }
 
 /// All forms.
-const FORMS: [Form; 17] = [
+const FORMS: [Form; 19] = [
     Form {
         methods: &["ListSlots"],
         field: "slots",
@@ -137,7 +139,17 @@ const FORMS: [Form; 17] = [
         show: |answer, _| principal(&answer["principal"]),
     },
     Form {
-        methods: &["DeleteCalendar", "DeleteAppointmentType"],
+        methods: &["CreateToken"],
+        field: "record",
+        show: |answer, _| created(answer),
+    },
+    Form {
+        methods: &["ListTokens"],
+        field: "tokens",
+        show: |answer, _| tokens(answer),
+    },
+    Form {
+        methods: &["DeleteCalendar", "DeleteAppointmentType", "RevokeToken"],
         field: "revision",
         show: |answer, _| format!("OK, revision {}", answer["revision"]),
     },

@@ -112,6 +112,7 @@ impl Actor {
             revision: boot.revision,
             last_time: boot.last_time,
             next_key: boot.next_key,
+            tokens: boot.tokens,
             ..State::default()
         };
         let writer_clock = WriterClock::new(clock, settings.is_clock_confirmed, boot.last_time);

@@ -17,6 +17,7 @@ use bookd_core::reach::Reach;
 use bookd_core::refusal::Refusal;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
+use bookd_core::token::Tokens;
 
 use super::reply::{self, Reply};
 use super::{Failure, SubmitOptions};
@@ -43,8 +44,8 @@ pub(super) struct Batch {
     commands: Vec<(Command, SubmitOptions)>,
     /// The calendars of which a limit now counts appointments that are not in memory.
     pub(super) lacking_past: Vec<CalendarId>,
-    /// Revision, time and next key before the batch.
-    state_before: (Revision, Instant, AppointmentKey),
+    /// Revision, time, next key and tokens before the batch.
+    state_before: (Revision, Instant, AppointmentKey, Tokens),
 }
 
 /// An answer without the writer's `now`, which all answers of a batch share.
@@ -64,7 +65,12 @@ impl Batch {
             answers: Vec::new(),
             commands: Vec::new(),
             lacking_past: Vec::new(),
-            state_before: (state.revision, state.last_time, state.next_key),
+            state_before: (
+                state.revision,
+                state.last_time,
+                state.next_key,
+                state.tokens.clone(),
+            ),
         }
     }
 
@@ -141,6 +147,7 @@ impl Batch {
                     appointments: decision.outcome.remembered(),
                     calendar: decision.outcome.calendar.clone(),
                     type_id: decision.outcome.type_id.clone(),
+                    token: decision.outcome.token.as_ref().map(|it| it.id.clone()),
                 });
             }
             self.apply(state, change);
@@ -187,7 +194,9 @@ impl Batch {
 
     /// Restores the state from before the batch.
     pub(super) fn undo(&mut self, state: &mut State) {
-        (state.revision, state.last_time, state.next_key) = self.state_before;
+        let (revision, last_time, next_key, tokens) = &self.state_before;
+        (state.revision, state.last_time, state.next_key) = (*revision, *last_time, *next_key);
+        state.tokens = tokens.clone();
         for (id, calendar) in self.before.drain() {
             match calendar {
                 Some(calendar) => drop(state.calendars.insert(id, calendar)),
@@ -251,6 +260,11 @@ fn replayed(
         type_id: earlier.type_id.clone(),
         candidates: Vec::new(),
         series,
+        token: earlier
+            .token
+            .as_ref()
+            .and_then(|id| state.tokens.find(id))
+            .cloned(),
     };
     Ok(Draft {
         revision: earlier.revision,

@@ -187,6 +187,10 @@ impl Actor {
         let shown: Vec<_> = touched
             .map(|id| (id.clone(), self.state.calendars.get(id).cloned()))
             .collect();
+        let events = batch.changes.iter().flat_map(|change| &change.events);
+        if events.into_iter().any(|event| event.token().is_some()) {
+            self.snapshots.publish_tokens(self.state.tokens.clone());
+        }
         if !batch.changes.is_empty() {
             self.snapshots
                 .publish(self.state.revision, self.state.last_time, shown);

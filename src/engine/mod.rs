@@ -46,6 +46,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch::Receiver;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::time::Instant as Deadline;
 
@@ -56,6 +57,7 @@ use crate::store::{LogReader, Queries, Reader, Store, StoreError};
 use bookd_core::ids::{CalendarId, Revision};
 use bookd_core::refusal::Refusal;
 use bookd_core::time::Instant;
+use bookd_core::token::Tokens;
 
 pub use call::{Answer, CommitFigures, QueuePermit, RequestId, SubmitOptions, Wait};
 pub use clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_JUMP_MAX, CLOCK_STEADY};
@@ -161,7 +163,8 @@ impl Engine {
         let (readers, deciders) = (readers(READERS_MAX)?, readers(DECIDERS_MAX)?);
         let readers = Arc::new(ReaderPool::new(readers, settings.layout));
         let deciders = Arc::new(ReaderPool::new(deciders, settings.layout));
-        let (snapshots, commits) = Snapshots::new(boot.revision, boot.last_time);
+        let (snapshots, commits) =
+            Snapshots::new(boot.revision, boot.last_time, boot.tokens.clone());
         let (mailbox, mail) = mpsc::channel(settings.mailbox_max);
         let code_key = boot.code_key;
         let (subscriptions, publisher, waker) =
@@ -337,6 +340,11 @@ impl Engine {
             &self.metrics,
             &self.store,
         )
+    }
+
+    /// The tokens of the store as of the last commit, and each time that they change.
+    pub fn tokens(&self) -> Receiver<Tokens> {
+        self.snapshots.tokens()
     }
 
     /// The last published revision.

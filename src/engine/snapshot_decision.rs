@@ -144,6 +144,7 @@ fn answer_at(
         revision,
         last_time: time,
         next_key,
+        tokens: snapshots.tokens().borrow().clone(),
         ..State::default()
     };
     let mut source = SnapshotSource {

@@ -14,6 +14,7 @@ use super::Failure;
 use bookd_core::calendar::Calendar;
 use bookd_core::ids::{CalendarId, Revision};
 use bookd_core::time::Instant;
+use bookd_core::token::Tokens;
 
 /// Some calendars at one revision.
 #[derive(Clone, Debug)]
@@ -48,6 +49,7 @@ pub(super) struct Snapshots {
     /// published.
     begun: AtomicU64,
     ended: watch::Receiver<u64>,
+    tokens: watch::Sender<Tokens>,
 }
 
 /// The writer's end. When it is dropped, every wait for a commit fails.
@@ -71,7 +73,7 @@ impl Commits {
 }
 
 impl Snapshots {
-    pub(super) fn new(revision: Revision, time: Instant) -> (Arc<Self>, Commits) {
+    pub(super) fn new(revision: Revision, time: Instant, tokens: Tokens) -> (Arc<Self>, Commits) {
         let snapshot = Snapshot {
             revision,
             time,
@@ -84,6 +86,7 @@ impl Snapshots {
             epoch,
             begun,
             ended,
+            tokens: watch::Sender::new(tokens),
         });
         (
             Arc::clone(&snapshots),
@@ -164,6 +167,16 @@ impl Snapshots {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .time
+    }
+
+    /// The tokens as of the last commit, and each time that they change.
+    pub(super) fn tokens(&self) -> watch::Receiver<Tokens> {
+        self.tokens.subscribe()
+    }
+
+    /// Publishes the tokens of a batch that changed some.
+    pub(super) fn publish_tokens(&self, tokens: Tokens) {
+        self.tokens.send_replace(tokens);
     }
 
     /// Publishes a batch: these calendars as they are now, none for a deleted one.

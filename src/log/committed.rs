@@ -59,7 +59,9 @@ impl Committed {
             Event::Appointment { after, .. } => Some(Arc::clone(after)),
             _ => None,
         };
-        let appointments: Vec<_> = change.events.iter().map(appointment).collect();
+        // The log has no events of tokens.
+        let logged = change.events.iter().filter(|it| it.token().is_none());
+        let appointments: Vec<_> = logged.map(appointment).collect();
         let texts: usize = appointments
             .iter()
             .flatten()

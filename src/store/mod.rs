@@ -25,6 +25,7 @@ use bookd_core::log::LogEvent;
 use bookd_core::reach::Reach;
 use bookd_core::time::Instant;
 use bookd_core::time::zone::Zone;
+use bookd_core::token::{TokenId, Tokens};
 
 pub use error::{CommitError, OpenError, StoreError};
 pub use history::{HistoryPage, HistoryQuery, HistorySubject};
@@ -61,6 +62,8 @@ pub struct Boot {
     /// The first revision at which the seats of a session have the same set of places. Before it,
     /// seats of one time had at least one calendar in common.
     pub sessions_from: Revision,
+    /// All tokens.
+    pub tokens: Tokens,
 }
 
 /// An appointment that expires by itself.
@@ -89,6 +92,8 @@ pub struct RequestRecord {
     pub calendar: Option<CalendarId>,
     /// The appointment type that the request was about.
     pub type_id: Option<TypeId>,
+    /// The token that the request was about.
+    pub token: Option<TokenId>,
 }
 
 /// The batch that one transaction makes durable.

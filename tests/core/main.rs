@@ -44,6 +44,7 @@ mod several;
 mod slots;
 mod steps;
 mod tidy;
+mod tokens;
 mod transitions;
 mod values;
 mod world;

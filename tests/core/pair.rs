@@ -282,6 +282,7 @@ fn name(command: &Command) -> &'static str {
         Command::BookSeries(_) => "series",
         Command::CancelSeries { .. } => "cancel series",
         Command::Import(_) => "import",
+        Command::CreateToken(_) | Command::RevokeToken(_) => "token",
         Command::CreateCalendar { .. }
         | Command::UpdateCalendar { .. }
         | Command::DeleteCalendar { .. }
@@ -351,7 +352,9 @@ pub(crate) fn kind(refusal: &Refusal) -> Refused {
         | Refusal::CalendarExists(_)
         | Refusal::EtagMismatch { .. }
         | Refusal::CalendarNotEmpty { .. }
-        | Refusal::Series(_) => {
+        | Refusal::Series(_)
+        | Refusal::TokenNotFound(_)
+        | Refusal::TooManyTokens => {
             unreachable!("the model sends no command that is refused so: {refusal:?}")
         }
     }

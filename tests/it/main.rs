@@ -28,6 +28,10 @@ mod auth_own;
 mod auth_persons;
 #[path = "auth/tenants.rs"]
 mod auth_tenants;
+#[path = "auth/token_limits.rs"]
+mod auth_token_limits;
+#[path = "auth/tokens.rs"]
+mod auth_tokens;
 #[path = "../../crates/transport/src/tls/authority.rs"]
 mod authority;
 #[path = "process/backup.rs"]
@@ -46,8 +50,12 @@ mod check;
 mod check_derived;
 #[path = "process/check_log.rs"]
 mod check_log;
+#[path = "process/check_tokens.rs"]
+mod check_tokens;
 #[path = "process/check_upgraded.rs"]
 mod check_upgraded;
+#[path = "cli/tokens.rs"]
+mod cli_tokens;
 #[path = "process/clock.rs"]
 mod clock;
 #[path = "process/clock_reset.rs"]

@@ -11,6 +11,7 @@ use crate::calendar::{Busy, Calendar, Profile};
 use crate::deletion::Staged;
 use crate::ids::{CalendarId, Caller, Revision, TypeId};
 use crate::time::Instant;
+use crate::token::{Token, TokenId};
 
 /// One committed change.
 #[derive(Clone, PartialEq, Debug)]
@@ -23,7 +24,7 @@ pub struct Change {
     pub cause: Cause,
     /// The caller who sent the command.
     pub caller: Caller,
-    /// Exactly one event per touched appointment or calendar; empty only in a mark.
+    /// Exactly one event per touched appointment, calendar or token; empty only in a mark.
     pub events: Vec<Event>,
 }
 
@@ -80,6 +81,10 @@ pub enum Cause {
     BatchBook,
     /// RedactInvitee.
     RedactInvitee,
+    /// CreateToken.
+    CreateToken,
+    /// RevokeToken.
+    RevokeToken,
     /// A hold or a request expired. No caller sent a command.
     Expiry,
     /// `bookd import`.
@@ -94,7 +99,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, in the order of the enumeration.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::CreateCalendar,
         Self::UpdateCalendar,
         Self::DeleteCalendar,
@@ -120,6 +125,8 @@ impl Cause {
         Self::CancelSeries,
         Self::BatchBook,
         Self::RedactInvitee,
+        Self::CreateToken,
+        Self::RevokeToken,
         Self::Expiry,
         Self::Import,
         Self::Restore,
@@ -154,6 +161,8 @@ impl Cause {
             Self::CancelSeries => "CancelSeries",
             Self::BatchBook => "BatchBook",
             Self::RedactInvitee => "RedactInvitee",
+            Self::CreateToken => "CreateToken",
+            Self::RevokeToken => "RevokeToken",
             Self::Expiry => "Expiry",
             Self::Import => "Import",
             Self::Restore => "Restore",
@@ -162,7 +171,7 @@ impl Cause {
     }
 }
 
-/// What happened to one calendar or one appointment.
+/// What happened to one calendar, one appointment or one token.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
     /// A calendar was created, with these types.
@@ -231,6 +240,16 @@ pub enum Event {
         before: Option<Arc<Appointment>>,
         /// The appointment after the change.
         after: Arc<Appointment>,
+    },
+    /// A token was created.
+    TokenCreated {
+        /// The token.
+        token: Arc<Token>,
+    },
+    /// A token was revoked. Its row is removed.
+    TokenRevoked {
+        /// The token's id.
+        id: TokenId,
     },
 }
 
@@ -311,6 +330,15 @@ impl Change {
 }
 
 impl Event {
+    /// The token that it is about.
+    pub fn token(&self) -> Option<&TokenId> {
+        match self {
+            Self::TokenCreated { token } => Some(&token.id),
+            Self::TokenRevoked { id } => Some(id),
+            _ => None,
+        }
+    }
+
     /// The calendars that the change touches, in order of their ids.
     pub fn calendars(&self) -> Vec<&CalendarId> {
         match self {
@@ -329,6 +357,7 @@ impl Event {
                 calendars.dedup();
                 calendars
             }
+            Self::TokenCreated { .. } | Self::TokenRevoked { .. } => Vec::new(),
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::reach::Reach;
 use crate::time::interval::Interval;
 use crate::time::zone::Zone;
 use crate::time::{Instant, LocalDate, Minutes, Seconds, Wall};
+use crate::token::{NewToken, TokenId};
 
 /// The appointments of a calendar that is deleted by force, found while no command could change
 /// them.
@@ -226,6 +227,10 @@ pub enum Command {
     },
     /// Imports calendars and appointments, all or none.
     Import(Vec<ImportedCalendar>),
+    /// Creates a token.
+    CreateToken(Box<NewToken>),
+    /// Revokes a token.
+    RevokeToken(TokenId),
 }
 
 /// The fields that UpdateCalendar changes; none = as it is.

@@ -17,3 +17,4 @@ pub mod refusal;
 pub mod slots;
 pub mod state;
 pub mod time;
+pub mod token;

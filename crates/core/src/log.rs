@@ -50,7 +50,7 @@ pub struct LogEntry {
     pub cause: Cause,
     /// The caller who sent the command.
     pub caller: Caller,
-    /// One event per touched appointment or calendar; empty only in a mark.
+    /// One event per touched appointment or calendar; empty in a mark and in a change of tokens.
     pub events: Vec<LogEvent>,
 }
 
@@ -176,6 +176,7 @@ impl Replaced {
             | Event::CalendarDeleted { .. }
             | Event::TypeDeleted { .. } => None,
             Event::BusyPut { .. } | Event::Appointment { .. } => None,
+            Event::TokenCreated { .. } | Event::TokenRevoked { .. } => None,
         };
         change.events.iter().filter_map(replaced).collect()
     }
@@ -240,7 +241,7 @@ impl LogEntry {
         } = change;
         let events = events
             .iter()
-            .map(|event| LogEvent::new(event, &mut touch))
+            .filter_map(|event| LogEvent::new(event, &mut touch))
             .collect();
         Self {
             revision: *revision,
@@ -283,9 +284,10 @@ impl LogEntry {
 }
 
 impl LogEvent {
-    /// The event as the log keeps it. `touch` returns the revision that touched a calendar last,
-    /// and records this one.
-    pub fn new(event: &Event, mut touch: impl FnMut(&CalendarId) -> Revision) -> Self {
+    /// The event as the log keeps it; none for one of a token, which no reader of the log is shown.
+    /// `touch` returns the revision that touched a calendar last, and records this one.
+    pub fn new(event: &Event, mut touch: impl FnMut(&CalendarId) -> Revision) -> Option<Self> {
+        let what = What::of(event)?;
         let touched = event.calendars().into_iter();
         let calendars = touched
             .map(|id| Touched {
@@ -293,10 +295,7 @@ impl LogEvent {
                 previous: touch(id),
             })
             .collect();
-        Self {
-            calendars,
-            what: What::of(event),
-        }
+        Some(Self { calendars, what })
     }
 
     /// The event of an appointment; none for one of a calendar.
@@ -309,8 +308,8 @@ impl LogEvent {
 }
 
 impl What {
-    fn of(event: &Event) -> Self {
-        match event {
+    fn of(event: &Event) -> Option<Self> {
+        Some(match event {
             Event::CalendarCreated { .. } => Self::Calendar(CalendarEvent::Created),
             Event::ProfileChanged { .. } => Self::Calendar(CalendarEvent::ProfileChanged),
             Event::CalendarDeleted { .. } => Self::Calendar(CalendarEvent::Deleted),
@@ -333,6 +332,7 @@ impl What {
                 before: before.as_ref().map(|it| it.image.clone()),
                 after: after.image.clone(),
             })),
-        }
+            Event::TokenCreated { .. } | Event::TokenRevoked { .. } => return None,
+        })
     }
 }

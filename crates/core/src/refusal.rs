@@ -9,6 +9,7 @@ use crate::field_violation::FieldViolation;
 use crate::ids::{AppointmentId, CalendarId, SeriesId, TypeId};
 use crate::slots::violation::SlotRefusal;
 use crate::time::Instant;
+use crate::token::TokenId;
 
 /// Why a command was refused. The order of the variants is the order in which the reasons are
 /// checked.
@@ -28,6 +29,8 @@ pub enum Refusal {
     OutOfReach(AppointmentId),
     /// There is no appointment of a series of this id.
     SeriesNotFound(SeriesId),
+    /// There is no token of this id.
+    TokenNotFound(TokenId),
     /// A calendar of this id exists already.
     CalendarExists(CalendarId),
     /// An appointment of this id exists already.
@@ -72,6 +75,8 @@ pub enum Refusal {
         /// The refusal of the booking.
         refusal: Box<Self>,
     },
+    /// There are as many tokens as there may be.
+    TooManyTokens,
     /// Occurrences of a series cannot be booked, so that none was.
     Series(Box<SeriesReport>),
     /// The command was refused for one appointment of a series, so that none was changed.

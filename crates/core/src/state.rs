@@ -12,6 +12,7 @@ use crate::calendar::claims::{Claim, Session};
 use crate::change::{Change, Event, new_calendar};
 use crate::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
 use crate::time::Instant;
+use crate::token::Tokens;
 
 /// The writer's state, or as much of it as a decision needs.
 #[derive(Clone, Default, Debug)]
@@ -26,6 +27,8 @@ pub struct State {
     pub calendars: HashMap<CalendarId, Arc<Calendar>>,
     /// The appointments that were loaded for the current commands, by id.
     pub appointments: HashMap<AppointmentId, Arc<Appointment>>,
+    /// All tokens.
+    pub tokens: Tokens,
 }
 
 impl State {
@@ -92,6 +95,8 @@ impl State {
             Event::Appointment { before, after, .. } => {
                 self.apply_appointment(before.as_deref(), after, revision)
             }
+            Event::TokenCreated { token } => self.tokens.add(Arc::clone(token)),
+            Event::TokenRevoked { id } => self.tokens.remove(id),
         }
     }
 
@@ -147,6 +152,7 @@ impl State {
         Self {
             calendars,
             appointments: self.appointments.clone(),
+            tokens: self.tokens.clone(),
             ..*self
         }
     }

@@ -79,7 +79,10 @@ macro_rules! paged {
             }
 
             fn arguments(&self) -> Self {
-                Self { page_size: 0, page_token: String::new(), ..self.clone() }
+                let mut arguments = self.clone();
+                arguments.page_size = 0;
+                arguments.page_token.clear();
+                arguments
             }
         })*
     };
@@ -93,6 +96,7 @@ paged! {
     ListAppointmentsRequest
     ListChangesRequest
     ListZoneDriftRequest
+    ListTokensRequest
 }
 
 /// The page that a request asks for.

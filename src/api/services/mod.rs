@@ -16,6 +16,7 @@ mod series;
 mod server_info;
 mod slot_question;
 mod slots;
+mod tokens;
 mod watch;
 pub mod watch_slots;
 mod zone_drift;
@@ -242,6 +243,9 @@ macro_rules! services {
 services! {
     AccessService {
         unary GetPrincipal = access::get_principal(GetPrincipalRequest) -> GetPrincipalResponse;
+        unary CreateToken = tokens::create_token(CreateTokenRequest) -> CreateTokenResponse;
+        unary ListTokens = tokens::list_tokens(ListTokensRequest) -> ListTokensResponse;
+        unary RevokeToken = tokens::revoke_token(RevokeTokenRequest) -> RevokeTokenResponse;
     }
     CalendarService {
         unary CreateCalendar = calendars::create_calendar(CreateCalendarRequest) -> CreateCalendarResponse;

@@ -13,6 +13,7 @@ use bookd_core::calendar::{self, appointment_type, availability};
 use bookd_core::decide::{
     HOLD_LIFE_MAX, HOLD_SECONDS_MAX, SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX,
 };
+use bookd_core::token::TOKENS_MAX;
 
 use crate::api::context::{Answered, Api, Call};
 use crate::api::convert::parse;
@@ -72,6 +73,7 @@ fn limits() -> BTreeMap<String, i64> {
             i64::try_from(log::LAG_CHANGES_MAX).unwrap_or(i64::MAX),
         ),
         ("watched_slots", size(watch_slots::SLOTS_WATCHED_MAX)),
+        ("tokens", size(TOKENS_MAX)),
     ];
     limits
         .into_iter()

@@ -35,6 +35,9 @@ pub(crate) struct ChangeRecord {
     /// last touched their calendar before the change. 0 = no events were staged.
     #[prost(uint64, tag = "6")]
     pub(crate) previous: u64,
+    /// The ids of the tokens that were created or revoked; of a restore, those that it dropped.
+    #[prost(string, repeated, tag = "7")]
+    pub(crate) tokens: Vec<String>,
 }
 
 /// The fields of an `EventRecord` by which it is selected.
@@ -99,16 +102,15 @@ impl ChangeRecord {
         Self {
             cause: numbers::of_cause(cause),
             events,
-            previous: 0,
+            ..Self::default()
         }
     }
 
     /// A segment after the first one.
     pub(crate) fn segment(events: Vec<Bytes>) -> Self {
         Self {
-            cause: 0,
             events,
-            previous: 0,
+            ..Self::default()
         }
     }
 

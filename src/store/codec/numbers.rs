@@ -63,6 +63,8 @@ pub(crate) const fn of_cause(cause: Cause) -> u32 {
         C::RedactInvitee => 25,
         C::Expiry => 26,
         C::Import => 27,
+        C::CreateToken => 28,
+        C::RevokeToken => 29,
         C::Restore => 200,
         C::ClockReset => 201,
     }

@@ -21,4 +21,6 @@ pub(crate) struct SubjectRecord {
     pub(crate) calendar: Option<String>,
     #[prost(string, optional, tag = "3")]
     pub(crate) type_id: Option<String>,
+    #[prost(string, optional, tag = "4")]
+    pub(crate) token: Option<String>,
 }

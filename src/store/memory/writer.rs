@@ -40,6 +40,7 @@ impl Store for Memory {
             ..
         } = data.state;
         let (code_key, sessions_from) = (data.code_key, Revision(1));
+        let tokens = data.state.tokens.clone();
         Ok(Boot {
             revision,
             last_time,
@@ -47,6 +48,7 @@ impl Store for Memory {
             expiring,
             code_key,
             sessions_from,
+            tokens,
         })
     }
 

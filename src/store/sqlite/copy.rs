@@ -25,7 +25,7 @@ use super::open;
 use super::reserve::{FileSystem, Reserve};
 use super::rows::signed;
 use super::segments::SEGMENT_BYTES_MAX;
-use super::{Sqlite, log, store_error, sweep};
+use super::{Sqlite, log, store_error, sweep, tokens};
 use crate::store::codec::change::ChangeRecord;
 use crate::store::codec::record;
 use crate::store::{OpenError, StoreError, ZoneLookup};
@@ -254,21 +254,28 @@ impl Sqlite {
 
     /// Makes a restored copy continue from this revision and this key, which must be above all that
     /// were ever given out: everything after the copy is gone, but clients still hold its revisions
-    /// and confirmation codes. The log gets an empty entry with this revision, as a mark.
+    /// and confirmation codes. The log gets an empty entry with this revision, as a mark. Unless
+    /// `keeps_tokens`, all tokens are dropped, which the mark names: some may have been revoked after
+    /// the copy. Returns how many were dropped.
     pub fn go_on_from(
         &mut self,
         revision: Revision,
         first_key: AppointmentKey,
-    ) -> Result<(), StoreError> {
+        keeps_tokens: bool,
+    ) -> Result<usize, StoreError> {
         let last = log::revision(&self.connection)?;
         assert!(revision > last, "a revision is never given out again");
         let transaction = self.connection.transaction()?;
         let time: i64 = transaction.query_row(SELECT_LAST_TIME, [], |row| row.get(0))?;
-        let mark = ChangeRecord::new(Cause::Restore, Vec::new()).encode_to_vec();
-        transaction.execute(INSERT_RESTORED, params![signed(revision.0), time, mark])?;
+        let mut mark = ChangeRecord::new(Cause::Restore, Vec::new());
+        if !keeps_tokens {
+            mark.tokens = tokens::delete_all(&transaction)?;
+        }
+        let record = mark.encode_to_vec();
+        transaction.execute(INSERT_RESTORED, params![signed(revision.0), time, record])?;
         transaction.execute(PUT_FIRST_KEY, [signed(first_key.0)])?;
         transaction.commit()?;
-        Ok(())
+        Ok(mark.tokens.len())
     }
 
     /// Closes the database as a single file: with no file next to it, and readable on a read-only

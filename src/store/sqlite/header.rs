@@ -13,10 +13,10 @@ use crate::store::OpenError;
 /// §1.3.8).
 pub(super) const APPLICATION_ID: i32 = 0x626b_6431;
 /// The schema that this binary writes, at byte 60 of the file; SQLite's `user_version`.
-pub(super) const SCHEMA_VERSION: i32 = 8;
+pub(super) const SCHEMA_VERSION: i32 = 10;
 /// The number of the same schema in a file whose pages have no checksums because the disk was too
 /// full to add them. The next start tries again.
-pub(super) const UNSUMMED_SCHEMA_VERSION: i32 = 7;
+pub(super) const UNSUMMED_SCHEMA_VERSION: i32 = 9;
 /// The length of the header.
 pub(super) const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";

@@ -30,6 +30,7 @@ mod sweep;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests;
+mod tokens;
 mod touched_calendars;
 mod transaction;
 mod unsettled;
@@ -52,6 +53,7 @@ use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, Serie
 use bookd_core::log::LogEvent;
 use bookd_core::reach::Reach;
 use bookd_core::time::Instant;
+use bookd_core::token::Tokens;
 
 use super::{
     Boot, CommitBatch, CommitError, Last, Oldest, Reader, RequestRecord, Store, StoreError,
@@ -227,6 +229,11 @@ impl Sqlite {
             .set_flag(self.reserve.is_given_up());
     }
 
+    /// All tokens.
+    pub fn tokens(&self) -> Result<Tokens, StoreError> {
+        tokens::load(&self.connection)
+    }
+
     /// The oldest change in the log; none in a new file.
     pub fn oldest(&self) -> Result<Option<Oldest>, StoreError> {
         log::oldest(&self.connection)
@@ -261,6 +268,7 @@ impl Store for Sqlite {
             expiring,
             code_key: code_key.cast_unsigned(),
             sessions_from: record::revision(sessions_from)?,
+            tokens: tokens::load(connection)?,
         })
     }
 

@@ -25,8 +25,10 @@ pub(super) const PAGE_BYTES: usize = 4_096;
 /// The length of a checksum, at the end of each page.
 pub(super) const SUM_BYTES: usize = 8;
 /// The schema from which on every file has checksums, unless its number is
-/// `UNSUMMED_SCHEMA_VERSION`.
+/// `UNSUMMED_SCHEMA_VERSION`, or was that of an earlier schema.
 const SUMMED_FROM: i32 = 6;
+/// `UNSUMMED_SCHEMA_VERSION` of the schemas before.
+const UNSUMMED_BEFORE: [i32; 1] = [7];
 
 /// The length of the shortest page, in bytes; a shorter read is of a part of the header.
 const PAGE_BYTES_LEAST: usize = 512;
@@ -71,7 +73,8 @@ impl Format {
         let is_summed = header[16..18] == [0x10, 0x00] && usize::from(header[20]) == SUM_BYTES;
         let must_be = application == APPLICATION_ID.unsigned_abs()
             && schema >= SUMMED_FROM.unsigned_abs()
-            && schema != UNSUMMED_SCHEMA_VERSION.unsigned_abs();
+            && schema != UNSUMMED_SCHEMA_VERSION.unsigned_abs()
+            && !UNSUMMED_BEFORE.contains(&schema.cast_signed());
         match (is_summed, must_be) {
             (true, _) => Self::Summed,
             (false, true) => Self::Impossible,

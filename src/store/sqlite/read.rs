@@ -24,6 +24,7 @@ use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId, TypeN
 use bookd_core::reach::Reach;
 use bookd_core::state::claim_on;
 use bookd_core::time::{Instant, MINUTE};
+use bookd_core::token::TokenId;
 
 const SELECT_CALENDAR: &str = "select c.key, c.since, v.version, v.reach, c.create_time, c.update_time, c.revision, c.profile \
      from calendars c left join versions v on v.calendar = c.key where c.id = ?1 and c.delete_time is null";
@@ -210,6 +211,11 @@ pub(super) fn requests(
                 .calendar
                 .as_deref()
                 .map(record::calendar_id)
+                .transpose()?,
+            token: subject
+                .token
+                .as_deref()
+                .map(|id| TokenId::parse(id).map_err(|_| damaged("a request")))
                 .transpose()?,
             type_id: subject
                 .type_id

@@ -109,6 +109,11 @@ impl ChangeRow {
         })
     }
 
+    /// The ids of the tokens that the change created, revoked or dropped.
+    pub(super) fn tokens(&self) -> &[String] {
+        &self.record.tokens
+    }
+
     /// Decodes one of the events.
     pub(super) fn event(
         &self,

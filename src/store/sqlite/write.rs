@@ -10,6 +10,7 @@ use super::claims::{self, CLAIMS_MAX, ClaimRow};
 use super::log::revision;
 use super::rows::{INSERT_APPOINTMENT, UPDATE_APPOINTMENT, UPDATE_IN_PLACE, signed, write};
 use super::segments::Segments;
+use super::tokens;
 use super::touched_calendars::{TouchedCalendar, TouchedCalendars};
 use super::unsettled::{mark_made, number_of};
 use super::{KnownCalendar, Sqlite};
@@ -151,7 +152,7 @@ impl WriteTransaction<'_> {
         };
         for event in &change.events {
             let mut fault = None;
-            let event = LogEvent::new(event, |id| {
+            let logged = LogEvent::new(event, |id| {
                 let touched = self.calendars.touch(id, change.revision);
                 touched.unwrap_or_else(|error| {
                     fault = Some(error);
@@ -159,11 +160,15 @@ impl WriteTransaction<'_> {
                 })
             });
             fault.map_or(Ok(()), Err)?;
-            segments.push(write_event(&event, change.time))?;
+            if let Some(event) = logged {
+                segments.push(write_event(&event, change.time))?;
+            }
         }
         let (events, count) = segments.finish()?;
         let mut record = ChangeRecord::new(change.cause, events);
         record.previous = previous.0;
+        let tokens = change.events.iter().filter_map(Event::token);
+        record.tokens = tokens.map(|id| id.as_str().to_owned()).collect();
         let (record, segments) = (record.encode_to_vec(), staged.map(|(_, it)| number_of(it)));
         let caller = self.principal(&change.caller)?;
         let replaced = ReplacedRecord::of(change).map(|it| it.encode_to_vec());
@@ -264,6 +269,10 @@ impl WriteTransaction<'_> {
                 self.put_busy(key, source, busy)
             }
             Event::Appointment { before, after, .. } => self.appointment(before.as_deref(), after),
+            Event::TokenCreated { token } => {
+                tokens::insert(self.connection, token, self.principal(&token.creator)?)
+            }
+            Event::TokenRevoked { id } => tokens::delete(self.connection, id),
         }
     }
 
@@ -388,6 +397,7 @@ impl WriteTransaction<'_> {
                 .collect(),
             calendar: request.calendar.as_ref().map(|id| id.as_str().to_owned()),
             type_id: request.type_id.as_ref().map(|id| id.as_str().to_owned()),
+            token: request.token.as_ref().map(|id| id.as_str().to_owned()),
         };
         let mut insert = self.connection.prepare_cached(INSERT_REQUEST)?;
         insert.execute(params![

@@ -26,7 +26,7 @@ use crate::people::{bookd, said};
 
 /// Sends a token on each call.
 #[derive(Clone)]
-pub struct Bearer(MetadataValue<Ascii>);
+pub struct Bearer(pub MetadataValue<Ascii>);
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
@@ -54,7 +54,7 @@ pub async fn connected_with(bookd: &Bookd, token: &str) -> Guarded {
 }
 
 /// Writes the token of a caller into a file of its name.
-fn token_file(folder: &Path, name: &str) -> PathBuf {
+pub fn token_file(folder: &Path, name: &str) -> PathBuf {
     let file = folder.join(name);
     std::fs::write(&file, token(name)).unwrap();
     file

@@ -109,7 +109,15 @@ const WANTED: [(&[&str], &[&str]); 8] = [
         ],
         &["manage", "admin"],
     ),
-    (&["BookingService/RedactInvitee"], &["admin"]),
+    (
+        &[
+            "BookingService/RedactInvitee",
+            "AccessService/CreateToken",
+            "AccessService/ListTokens",
+            "AccessService/RevokeToken",
+        ],
+        &["admin"],
+    ),
 ];
 
 /// The token of a caller with this scope.
@@ -208,7 +216,7 @@ async fn call_from(
     }
 }
 
-fn methods() -> Vec<String> {
+pub fn methods() -> Vec<String> {
     let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
     let ours = pool
         .services()

@@ -48,6 +48,7 @@ fn every_client_command_ends_when_nobody_answers_and_says_who_did_not_in_what_ti
             Arguments::try_parse_from(line).unwrap().command,
             Parsed::Client(_)
         ) && line[1] != "batch"
+            && !line.iter().any(|word| word == "--store")
     });
     lines.extend(
         ["bookd bench --only echo --seconds 1", "bookd demo-race"].map(|line| {

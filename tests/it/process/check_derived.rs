@@ -93,7 +93,7 @@ pub fn checked(folder: &Path) -> (Vec<String>, i32) {
 }
 
 /// Asserts that a sound file has no findings, and that each change of it is found with these words.
-fn each_is_found(file: &Path, cases: &[(&str, &str)]) {
+pub fn each_is_found(file: &Path, cases: &[(&str, &str)]) {
     let folder = TempDir::new().unwrap();
     let copy = folder.path().join("bookd.db");
     std::fs::copy(file, &copy).unwrap();

@@ -53,6 +53,7 @@ impl Whole {
             appointments: vec![appointment_id(1)],
             calendar: Some(id("ada")),
             type_id: Some(TypeId::default_type()),
+            token: None,
         };
         let decision = bookd_core::decide::decide(&world.state, &put_busy, world.now).unwrap();
         world.commit(&decision, &[request]).unwrap();

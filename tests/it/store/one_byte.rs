@@ -77,6 +77,7 @@ fn fill(world: &mut World) {
         appointments: vec![appointment_id(1)],
         calendar: Some(id("ada")),
         type_id: None,
+        token: None,
     };
     let reason = Command::PutBusy {
         calendar: id("cy"),
@@ -367,6 +368,7 @@ fn one_byte_of_the_files_under_an_open_store_gives_no_wrong_answer() {
                 appointments: Vec::new(),
                 calendar: None,
                 type_id: None,
+                token: None,
             };
             store
                 .commit(&CommitBatch {

@@ -191,7 +191,7 @@ fn cancellation(before: &Arc<Appointment>) -> LogEvent {
         before: Some(Arc::clone(before)),
         after: Arc::new(cancelled_with_calendar(before, STAMPS)),
     };
-    LogEvent::new(&event, |_| STAMPS.1)
+    LogEvent::new(&event, |_| STAMPS.1).unwrap()
 }
 
 #[test]

@@ -7,17 +7,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bookd::fold::email_key;
-use bookd::store::{CommitBatch, CommitError, ListQuery, RequestRecord, StoreError};
+use bookd::store::{CommitBatch, CommitError, ListQuery, RequestRecord, StoreError, WatchFilter};
 use bookd_core::appointment::{AppointmentState, Invitee, PersonDetails};
 use bookd_core::calendar::appointment_type::{AppointmentType, Limits};
 use bookd_core::calendar::availability::{Override, Window};
 use bookd_core::command::{Booking, Command, ProfilePatch, Redacted};
 use bookd_core::decide::{REDACTED_MAX, decide, expire};
 use bookd_core::ids::{Caller, Revision, SeriesId, TypeId};
+use bookd_core::log::LogPosition;
 use bookd_core::prefixes::Prefixes;
 use bookd_core::reach::Reach;
 use bookd_core::time::interval::Interval;
 use bookd_core::time::{DAY, HOUR, LocalDate, MINUTE};
+use bookd_core::token::{NewToken, ScopeBits, SecretHash, TokenExpiry, TokenId};
 use uuid::Uuid;
 
 use crate::stored::{
@@ -187,6 +189,7 @@ fn a_request_is_remembered_until_it_is_forgotten(mut world: World) {
             appointments: vec![appointment_id(1), appointment_id(2)],
             calendar: Some(calendar),
             type_id: Some(TypeId::default_type()),
+            token: Some(TokenId::parse("bookd_k7x2q5m4hb").unwrap()),
         };
         world
             .commit(&decision, std::slice::from_ref(&request))
@@ -411,6 +414,43 @@ fn what_memory_lacks_of_the_past_is_loaded_alone(mut world: World) {
 }
 
 /// Makes each function a test of the store in memory and a test of SQLite.
+fn tokens_come_back_until_they_are_revoked_and_no_reader_of_the_log_sees_them(mut world: World) {
+    open(&mut world, "ada", "Europe/Paris");
+    assert!(!world.store().boot().unwrap().tokens.is_guarded());
+    let ids = ["bookd_aaaaaaaaaa", "bookd_bbbbbbbbbb"].map(|it| TokenId::parse(it).unwrap());
+    for (number, id) in (1..).zip(&ids) {
+        world.run(&Command::CreateToken(Box::new(NewToken {
+            id: id.clone(),
+            hash: SecretHash([number; 32]),
+            name: Caller("front".into()),
+            scopes: ScopeBits(6),
+            prefixes: Prefixes::parse(["", "acme/"][usize::from(number) % 2]).unwrap(),
+            expiry: [TokenExpiry::Never, TokenExpiry::At(MONDAY.plus(DAY))]
+                [usize::from(number) % 2],
+            creator: Caller(["", "root"][usize::from(number) % 2].into()),
+        })));
+    }
+    world.check();
+    world.run(&Command::RevokeToken(ids[0].clone()));
+    world.check();
+    world.run(&Command::RevokeToken(ids[1].clone()));
+    world.check();
+    let tokens = world.store().boot().unwrap().tokens;
+    assert!(tokens.is_empty() && tokens.is_guarded());
+    let mut reader = world.store().reader().unwrap();
+    let from = LogPosition::of(Revision(1));
+    let page = reader.changes_from(from, &WatchFilter::ALL, 10).unwrap();
+    let shown: Vec<u64> = page.changes.iter().map(|it| it.entry.revision.0).collect();
+    assert_eq!(shown, [1, 2], "the calendar alone");
+    assert_eq!(page.next, LogPosition::after(world.state.revision));
+    let mut found = Vec::new();
+    world
+        .store()
+        .compare_derived(&mut |it| found.push(it))
+        .unwrap();
+    assert_eq!(found, Vec::<String>::new());
+}
+
 macro_rules! on_both_stores {
     ($($name:ident),* $(,)?) => {
         mod memory {
@@ -435,4 +475,5 @@ on_both_stores!(
     what_memory_lacks_of_the_past_is_loaded_alone,
     a_person_with_many_appointments_is_redacted_in_several_turns,
     a_series_is_loaded_whole_and_in_order,
+    tokens_come_back_until_they_are_revoked_and_no_reader_of_the_log_sees_them,
 );

@@ -354,6 +354,7 @@ fn what_was_made_before_a_clock_reset_counts_as_no_younger_than_that() {
             appointments: decision.outcome.remembered(),
             calendar: None,
             type_id: None,
+            token: None,
         };
         world.commit(&decision, &[request]).unwrap();
         world.book(2, "ada", at_hour(30_001));

@@ -250,6 +250,7 @@ impl World {
                 (boot.revision, boot.last_time, boot.next_key),
                 (revision, last_time, next_key)
             );
+            assert_eq!(boot.tokens, self.state.tokens);
             let waiting = self
                 .state
                 .appointments

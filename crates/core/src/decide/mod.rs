@@ -16,6 +16,7 @@ mod outside_open_time;
 mod redaction;
 mod series;
 mod start_time;
+mod tokens;
 
 pub use clock_reset::reset_clock;
 pub use import::IMPORT_VIOLATIONS_MAX;
@@ -38,6 +39,7 @@ use crate::reach::Reach;
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::time::Instant;
+use crate::token::Token;
 
 /// What a command changes, and what its answer shows.
 #[derive(Clone, PartialEq, Debug)]
@@ -63,6 +65,8 @@ pub struct Outcome {
     pub candidates: Vec<Candidate>,
     /// The report of a series.
     pub series: Option<SeriesReport>,
+    /// The token of a command about one, also where it was revoked.
+    pub token: Option<Arc<Token>>,
 }
 
 impl Outcome {
@@ -200,6 +204,8 @@ pub fn decide_within(
         } => at.complete(*appointment, *undo, *etag),
         Command::Redact(redacted) => at.redact(redacted),
         Command::Import(calendars) => at.import(calendars),
+        Command::CreateToken(new) => at.create_token(new),
+        Command::RevokeToken(id) => at.revoke_token(id),
     }
 }
 

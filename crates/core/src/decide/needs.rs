@@ -74,6 +74,8 @@ impl Command {
             Self::Import(calendars) => calendars
                 .iter()
                 .for_each(|calendar| needs.add_import(calendar)),
+            // The tokens are always in the state.
+            Self::CreateToken(_) | Self::RevokeToken(_) => {}
         }
         needs
     }

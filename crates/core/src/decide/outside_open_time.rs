@@ -90,7 +90,9 @@ fn changed_hours(command: &Command) -> Option<(&CalendarId, Option<&TypeId>)> {
         | Command::UpdateAppointment { .. }
         | Command::MarkNoShow { .. }
         | Command::Complete { .. }
-        | Command::Redact(_) => None,
+        | Command::Redact(_)
+        | Command::CreateToken(_)
+        | Command::RevokeToken(_) => None,
     }
 }
 

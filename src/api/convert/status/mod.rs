@@ -101,6 +101,19 @@ pub(crate) fn not_allowed(error: &AuthError) -> Status {
              ask for single appointments",
         )
         .status(),
+        AuthError::BeyondOwnRights { what } => ErrorAnswer::new(
+            Code::PermissionDenied,
+            ErrorReason::PermissionDenied,
+            format!("the caller may not create this token: {what}"),
+        )
+        .status(),
+        AuthError::NotAsked => plain(
+            Code::FailedPrecondition,
+            ErrorReason::CredentialsNotAskedFor,
+            "the server asks nobody for credentials, and with the first token it would lock out \
+             everybody else: start it with --bootstrap-token-file or a grant, or stop it and run \
+             `bookd token create --store`",
+        ),
         AuthError::TooOften { retry_after } => ErrorAnswer::new(
             Code::ResourceExhausted,
             ErrorReason::RateLimited,

@@ -11,6 +11,7 @@ use crate::proto::v1::ErrorReason as Reason;
 use bookd_core::appointment::AppointmentState;
 use bookd_core::field_violation::FieldViolation;
 use bookd_core::refusal::Refusal;
+use bookd_core::token::TOKENS_MAX;
 
 /// The error of a refusal.
 pub(super) fn refused(refusal: &Refusal) -> ErrorAnswer {
@@ -45,6 +46,8 @@ pub(super) fn refused(refusal: &Refusal) -> ErrorAnswer {
         Refusal::SeriesNotFound(id) => {
             not_found(Reason::AppointmentNotFound, "series", &id.0.to_string())
         }
+        Refusal::TokenNotFound(id) => not_found(Reason::TokenNotFound, "token", id.as_str()),
+        Refusal::TooManyTokens => too_many_tokens(),
         Refusal::CalendarExists(id) => exists(Reason::CalendarExists, "calendar", id.as_str()),
         Refusal::AppointmentExists(id) => {
             exists(Reason::AppointmentExists, "appointment", &id.to_string())
@@ -80,6 +83,12 @@ pub(super) fn refused(refusal: &Refusal) -> ErrorAnswer {
             within(&format!("appointment {appointment}"), refusal, entry)
         }
     }
+}
+
+/// No token is created beside as many as there may be.
+fn too_many_tokens() -> ErrorAnswer {
+    let message = format!("there are {TOKENS_MAX} tokens already: revoke those that nobody uses");
+    ErrorAnswer::new(Code::ResourceExhausted, Reason::TooManyTokens, message)
 }
 
 /// There is no resource of this name.

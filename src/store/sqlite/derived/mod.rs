@@ -2,11 +2,11 @@
 //! and compared.
 //!
 //! That is claims and their reach, versions and deletions, keys of addresses, sessions, original
-//! starts, and what changes replaced.
+//! starts, what changes replaced, and which tokens there are.
 //!
 //! ```text
 //! changes ──▶ history of each calendar ──▶ calendars, versions, types
-//!    └──────▶ original starts, what was replaced, where schema 4 begins
+//!    └──────▶ original starts, what was replaced, where schema 4 begins, tokens
 //! appointments ──▶ claims, reaches, keys of addresses, sessions
 //! claims ──▶ appointments, where there are more claims than places
 //! ```
@@ -17,6 +17,7 @@
 mod appointments;
 mod calendars;
 mod sessions;
+mod tokens;
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -37,6 +38,8 @@ use bookd_core::change::{AppointmentEvent, Cause};
 use bookd_core::ids::{AppointmentKey, CalendarId, Revision, TypeId};
 use bookd_core::log::{CalendarEvent, Earlier, LogEvent, LoggedAppointment, Replaced, What};
 use bookd_core::time::Instant;
+
+use tokens::TokenLog;
 
 static SELECT_CHANGES: LazyLock<String> =
     LazyLock::new(|| format!("select {CHANGE_COLUMNS} order by c.revision"));
@@ -64,7 +67,8 @@ pub(super) fn compare(
         examined: 1,
         found,
     };
-    let histories = comparison.log()?;
+    let (histories, token_log) = comparison.log()?;
+    comparison.tokens(token_log);
     comparison.calendars(histories)?;
     comparison.appointments()?;
     comparison.sessions()?;
@@ -93,10 +97,11 @@ impl Comparison<'_> {
         (self.found)(what);
     }
 
-    /// Checks the log, and returns the histories of calendars that it has.
-    fn log(&mut self) -> Result<Histories, StoreError> {
+    /// Checks the log, and returns the histories of calendars that it has, and what it says of
+    /// tokens.
+    fn log(&mut self) -> Result<(Histories, TokenLog), StoreError> {
         let connection = self.connection;
-        let mut histories = Histories::default();
+        let (mut histories, mut token_log) = (Histories::default(), TokenLog::new(connection)?);
         let mut statement = connection.prepare(&SELECT_CHANGES)?;
         let mut changes = statement.query([])?;
         let (mut is_sound, mut reset) = (true, None);
@@ -107,6 +112,7 @@ impl Comparison<'_> {
             let is_early = revision < self.sessions_from;
             let (mut images_whole, mut replacing) = (None, Replacing::default());
             histories.begin(revision);
+            token_log.add(&change);
             change.walk(connection, 0, &WantedEvents::ALL, |_, bytes| {
                 let event = change.event(connection, bytes)?;
                 if let What::Appointment(logged) = &event.what {
@@ -141,7 +147,7 @@ impl Comparison<'_> {
         if noted != reset && (reset.is_some() || noted >= histories.oldest) {
             self.differs("the note of the last clock reset is not that of the log".to_owned());
         }
-        Ok(histories)
+        Ok((histories, token_log))
     }
 
     /// Checks the original start of an occurrence, which is the start that it was booked for. An
