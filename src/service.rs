@@ -6,7 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bookd_core::token::Tokens;
 use bookd_transport::{Admission, Ended, Observing, ServerLimits, Stopper, Tls, Traces, Workers};
+use tokio::sync::watch::Receiver;
 
 use crate::admin_port::{AdminPort, BoundPort, Observed, SILENCE_MAX};
 use crate::api::context::Api;
@@ -114,6 +116,11 @@ pub struct Service {
 }
 
 impl Service {
+    /// The tokens of the store as of the last commit.
+    pub fn tokens(&self) -> Receiver<Tokens> {
+        self.engine.tokens()
+    }
+
     /// Starts a service on this store, without an access log.
     pub async fn start(
         parts: Parts,

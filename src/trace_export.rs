@@ -117,7 +117,15 @@ impl TraceExport {
                     }
                 }
             }
-            self.send(&mut calls).await;
+            let sending = calls.len() as u64;
+            tokio::select! {
+                biased;
+                () = self.send(&mut calls) => {}
+                _ = &mut stop => {
+                    self.traces.note_failed(sending);
+                    break;
+                }
+            }
         }
         self.calls.close();
         let flush = async {

@@ -66,6 +66,7 @@ pub fn create(file: &StoreFile, wanted: Wanted, is_dry_run: bool) -> Result<Crea
         prefixes: wanted.prefixes,
         expiry: wanted.expiry,
         creator: Caller::default(),
+        creator_token: None,
     }));
     let (outcome, revision) = change(file, &command, is_dry_run)?;
     let token = outcome.token.expect("who creates a token answers it");

@@ -22,6 +22,7 @@ use crate::proto::v1::{CredentialKind, Scope};
 use bookd_core::ids::Caller;
 use bookd_core::prefixes::Prefixes;
 use bookd_core::time::Instant;
+use bookd_core::token::TokenId;
 use bookd_core::token::{Token, Tokens};
 
 /// Why a call is not let in.
@@ -76,12 +77,12 @@ pub struct Principal {
     pub name: Caller,
     /// What they may do, and on which calendars.
     pub rights: Rights,
-    credential: Credential,
+    pub(super) credential: Credential,
 }
 
 /// By which credential a principal is known.
 #[derive(Clone, Debug)]
-enum Credential {
+pub(super) enum Credential {
     None,
     Token(TokenHash),
     Stored(Arc<StoreToken>),
@@ -90,6 +91,17 @@ enum Credential {
 }
 
 impl Principal {
+    /// The token of the store by which it is known.
+    pub fn store_token(&self) -> Option<&TokenId> {
+        match &self.credential {
+            Credential::Stored(stored) => Some(&stored.token.id),
+            Credential::None
+            | Credential::Token(_)
+            | Credential::Certificate(_)
+            | Credential::Jwt(_) => None,
+        }
+    }
+
     /// What told who it is.
     pub fn kind(&self) -> CredentialKind {
         match self.credential {
@@ -110,9 +122,9 @@ impl Principal {
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     /// None on a server without credentials.
-    grants: Option<Arc<watch::Sender<Arc<Grants>>>>,
+    pub(super) grants: Option<Arc<watch::Sender<Arc<Grants>>>>,
     /// None without a store that has tokens, or may have.
-    tokens: Option<Arc<StoreTokens>>,
+    pub(super) tokens: Option<Arc<StoreTokens>>,
     /// None where nobody is counted.
     rates: Option<Arc<Rates>>,
     /// The name of a caller without credentials. It is made once: a call needs a copy.
@@ -397,7 +409,11 @@ impl Access {
     }
 
     /// The principal of a credential, as grants and tokens are.
-    fn of(&self, grants: &Grants, credential: &Credential) -> Result<Principal, AuthError> {
+    pub(super) fn of(
+        &self,
+        grants: &Grants,
+        credential: &Credential,
+    ) -> Result<Principal, AuthError> {
         let (name, rights) = match credential {
             Credential::None => (Caller::default(), Rights::default()),
             Credential::Token(hash) => {
@@ -438,61 +454,11 @@ impl Access {
     }
 
     /// How long a credential is valid still; none when it never ends by itself.
-    fn left(&self, credential: &Credential) -> Option<Duration> {
+    pub(super) fn left(&self, credential: &Credential) -> Option<Duration> {
         match credential {
             Credential::None | Credential::Token(_) | Credential::Certificate(_) => None,
             Credential::Stored(stored) => self.tokens.as_ref()?.left(stored),
             Credential::Jwt(jwt) => Some(jwt.left().unwrap_or_default()),
-        }
-    }
-
-    /// The output of `work`, unless the principal loses the right to a method that wants these
-    /// scopes before it is there, on any calendar on which it had the right: then the error.
-    pub async fn unless_revoked<T>(
-        &self,
-        principal: &Principal,
-        wanted: MethodScopes,
-        work: impl Future<Output = T>,
-    ) -> Result<T, AuthError> {
-        let Some(grants) = &self.grants else {
-            return Ok(work.await);
-        };
-        let mut changes = grants.subscribe();
-        let mut tokens = self.tokens.as_ref().map(|it| it.publications());
-        let mut work = std::pin::pin!(work);
-        loop {
-            let grants = Arc::clone(&changes.borrow_and_update());
-            if let Some(tokens) = &mut tokens {
-                tokens.mark_unchanged();
-            }
-            let now = self.of(&grants, &principal.credential);
-            // Another name is another caller, even with the same credential.
-            match now {
-                Ok(now) if now.name == principal.name => {
-                    check(&now, wanted)?;
-                    let reach = now.rights.reach_for(wanted);
-                    if !reach.includes(&principal.rights.reach_for(wanted)) {
-                        return Err(AuthError::OutOfReach {
-                            prefixes: reach.calendars,
-                        });
-                    }
-                }
-                Ok(_) => return Err(AuthError::InvalidCredentials),
-                Err(error) => return Err(error),
-            }
-            let expired = async {
-                match self.left(&principal.credential) {
-                    Some(left) => tokio::time::sleep(left).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                _ = changes.changed() => {}
-                () = published(&mut tokens) => {}
-                () = expired => {}
-                done = &mut work => return Ok(done),
-            }
         }
     }
 }
@@ -501,17 +467,7 @@ fn too_often(retry_after: Duration) -> AuthError {
     AuthError::TooOften { retry_after }
 }
 
-/// Waits until other tokens of the store are published; for ever where none are.
-async fn published(tokens: &mut Option<Receiver<Tokens>>) {
-    if let Some(tokens) = tokens
-        && tokens.changed().await.is_ok()
-    {
-        return;
-    }
-    std::future::pending().await
-}
-
-fn check(principal: &Principal, wanted: MethodScopes) -> Result<(), AuthError> {
+pub(super) fn check(principal: &Principal, wanted: MethodScopes) -> Result<(), AuthError> {
     if wanted.is_met_by(principal.rights.scopes()) {
         return Ok(());
     }

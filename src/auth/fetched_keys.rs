@@ -240,6 +240,7 @@ mod tests {
             assert_eq!(after(REFRESH_EVERY.as_secs(), &begun).await, calm + 1);
         };
         tokio::select! {
+            biased;
             never = all.keep_current(fetch, || {}) => match never {},
             () = asking => {}
         }
@@ -287,6 +288,8 @@ mod tests {
             assert_eq!((changes.get(), all.generation()), (2, 2));
         };
         tokio::select! {
+            // What is due is fetched before the story goes on.
+            biased;
             never = all.keep_current(fetch, changed) => match never {},
             () = story => {}
         }

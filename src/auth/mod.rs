@@ -17,6 +17,7 @@ mod rates;
 mod rights;
 mod scopes;
 mod secret;
+mod still;
 mod store_tokens;
 
 pub use access::{Access, AuthError, CallOrigin, Principal};

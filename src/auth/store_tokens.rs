@@ -116,20 +116,17 @@ impl StoreTokens {
 
     /// The tokens by hash, made anew where others were published since.
     fn current(&self) -> Arc<ByHash> {
-        {
-            let tokens = self.published.borrow();
-            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            if known.tokens.is_same(&tokens) {
-                return Arc::clone(&known);
-            }
-        }
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        // Asked again: another call may have made it of newer ones meanwhile.
+        // Neither lock is held while the other is waited for: the writer waits for the first one, and
+        // whoever comes after it waits for the writer.
+        let known = Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner));
         let tokens = self.published.borrow().clone();
-        if !known.tokens.is_same(&tokens) {
-            *known = Arc::new(known.renewed(tokens));
+        if known.tokens.is_same(&tokens) {
+            return known;
         }
-        Arc::clone(&known)
+        let renewed = Arc::new(known.renewed(tokens));
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        *known = Arc::clone(&renewed);
+        renewed
     }
 }
 

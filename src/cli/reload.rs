@@ -3,9 +3,12 @@
 //!
 //! A configuration that cannot be used changes nothing.
 
+use tokio::sync::watch::Receiver;
+
 use crate::auth::{Access, Grants};
 use crate::config::ServeConfig;
 use crate::telemetry::{self, LogFilter};
+use bookd_core::token::Tokens;
 
 /// Reads the configuration of the server again, from where it came.
 pub type ReadAgain = fn() -> Result<ServeConfig, String>;
@@ -24,16 +27,17 @@ pub(super) struct Reloadable<'a> {
     /// What it was started with.
     pub(super) config: &'a ServeConfig,
     pub(super) access: &'a Access,
-    /// The tokens of its store make callers need credentials, whatever the grants are.
-    pub(super) is_store_guarded: bool,
+    /// The tokens of its store, which may make callers need credentials, whatever the grants are.
+    pub(super) tokens: Receiver<Tokens>,
     pub(super) log: &'a LogFilter,
 }
 
 impl Reloadable<'_> {
     /// Reads the configuration again, and puts in force what can be.
     pub(super) fn reload(&self, read_again: ReadAgain) {
+        let is_store_guarded = self.tokens.borrow().is_guarded();
         let usable = read_again().and_then(|again| {
-            again.check(self.is_store_guarded)?;
+            again.check(is_store_guarded)?;
             telemetry::filter(&again.log)?;
             let grants = Grants::load(&again.access, again.bootstrap_token_file.as_deref());
             Ok((grants.map_err(|error| error.to_string())?, again))
@@ -44,16 +48,16 @@ impl Reloadable<'_> {
                 return tracing::error!(%error, "the configuration cannot be used: all stays as it is");
             }
         };
+        if !is_store_guarded && grants.is_empty() == self.access.is_guarded() {
+            return tracing::error!(
+                "the first grant or the last one needs a restart: it changes whether callers need credentials; all stays \
+                 as it is"
+            );
+        }
         if let Err(error) = self.log.replace(&again.log) {
             tracing::error!(%error, "what is logged stays as it is");
         }
-        if !self.is_store_guarded && grants.is_empty() == self.access.is_guarded() {
-            tracing::error!(
-                "the first grant or the last one needs a restart: it changes whether callers need credentials"
-            );
-        } else {
-            self.access.replace(grants);
-        }
+        self.access.replace(grants);
         self.access.set_call_rate(again.rate());
         self.say_what_changed(&again);
     }
@@ -68,8 +72,8 @@ impl Reloadable<'_> {
             }
         }
         tracing::info!(
-            "the configuration was read again: grants, tokens, keys of issuers, rates of callers, certificates and what \
-             is logged; time zones and all other settings need a restart"
+            "the configuration was read again: grants, tokens, keys of issuers, rates of callers and what is \
+             logged; time zones and all other settings need a restart"
         );
     }
 }

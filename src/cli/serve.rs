@@ -57,6 +57,8 @@ async fn serve(
     read_again: ReadAgain,
     log: &LogFilter,
 ) -> Result<Exit, String> {
+    // From here on no signal ends the process by itself: a start may take long.
+    let (signals, hangups) = (Signals::new()?, Hangups::new()?);
     let access = match access(config) {
         Ok(access) => access,
         Err(error) => {
@@ -89,8 +91,6 @@ async fn serve(
     // Tokens of issuers are let in from the first call on. Where their keys cannot be had the start
     // goes on: everybody else is served.
     access.fetch_keys().await;
-    let signals = Signals::new()?;
-    let hangups = tls.as_ref().map(|_| Hangups::new()).transpose()?;
     let started = Service::start_logging(parts, Box::new(store), config.log.log_calls).await;
     let service = started.map_err(|error| error.to_string())?;
     announce(&service, config, &zones, is_store_guarded);
@@ -98,13 +98,13 @@ async fn serve(
     let running = Reloadable {
         config,
         access: &access,
-        is_store_guarded,
+        tokens: service.tokens(),
         log,
     };
     let reload = || running.reload(read_again);
     let certificates = async {
-        match tls.zip(hangups) {
-            Some((tls, hangups)) => tls::keep_current(tls, hangups, Arc::new(SystemClock)).await,
+        match tls {
+            Some(tls) => tls::keep_current(tls, hangups, Arc::new(SystemClock)).await,
             None => std::future::pending().await,
         }
     };
@@ -113,7 +113,8 @@ async fn serve(
         never = certificates => match never {},
         never = access.keep_keys_current() => match never {},
     };
-    if let Some(exporting) = exporting {
+    // A stop that was cut short waits for no collector.
+    if let (Some(exporting), Ok(Exit::Done)) = (exporting, &exit) {
         exporting.stop().await;
     }
     exit

@@ -354,6 +354,7 @@ pub(crate) fn kind(refusal: &Refusal) -> Refused {
         | Refusal::CalendarNotEmpty { .. }
         | Refusal::Series(_)
         | Refusal::TokenNotFound(_)
+        | Refusal::CallerRevoked
         | Refusal::TooManyTokens => {
             unreachable!("the model sends no command that is refused so: {refusal:?}")
         }

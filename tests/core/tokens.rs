@@ -36,6 +36,7 @@ fn new(number: usize, expiry: TokenExpiry) -> Command {
         prefixes: Prefixes::parse("acme/").unwrap(),
         expiry,
         creator: Caller("root".into()),
+        creator_token: None,
     }))
 }
 
@@ -144,4 +145,23 @@ fn an_id_is_the_beginning_of_a_token_and_nothing_else() {
     ] {
         assert!(TokenId::parse(wrong).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn what_a_revoked_token_asked_for_is_not_created() {
+    let mut state = State::default();
+    run(&mut state, &new(1, TokenExpiry::Never)).unwrap();
+    let by_it = || match new(2, TokenExpiry::Never) {
+        Command::CreateToken(new) => Command::CreateToken(Box::new(NewToken {
+            creator_token: Some(token_id(1)),
+            ..*new
+        })),
+        _ => unreachable!("it creates a token"),
+    };
+    assert!(decide(&state, &by_it(), NOW).is_ok());
+    run(&mut state, &Command::RevokeToken(token_id(1))).unwrap();
+    assert_eq!(
+        decide(&state, &by_it(), NOW).unwrap_err(),
+        Refusal::CallerRevoked
+    );
 }

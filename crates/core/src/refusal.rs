@@ -77,6 +77,8 @@ pub enum Refusal {
     },
     /// There are as many tokens as there may be.
     TooManyTokens,
+    /// The token of the caller was revoked meanwhile.
+    CallerRevoked,
     /// Occurrences of a series cannot be booked, so that none was.
     Series(Box<SeriesReport>),
     /// The command was refused for one appointment of a series, so that none was changed.

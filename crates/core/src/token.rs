@@ -141,6 +141,8 @@ pub struct NewToken {
     pub expiry: TokenExpiry,
     /// Who creates it; empty without a server.
     pub creator: Caller,
+    /// The token by which the creator is known, if it is one of the store: it must be there still.
+    pub creator_token: Option<TokenId>,
 }
 
 /// All tokens of a store. Copies share them until one changes.

@@ -112,10 +112,14 @@ where
             name,
             principal,
             wanted,
-            ..
+            access,
         } = &self.admitted;
-        let call = Call::enter((name, *wanted), principal.clone(), request);
-        (self.handle)(call).map(leave)
+        // The message may have come long after its headers.
+        let handling = match access.still(principal, *wanted) {
+            Ok(()) => (self.handle)(Call::enter((name, *wanted), principal.clone(), request)),
+            Err(error) => Box::pin(async move { Err(error.into()) }),
+        };
+        handling.map(leave)
     }
 }
 

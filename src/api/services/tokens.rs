@@ -2,14 +2,13 @@
 //!
 //! Nobody gives, sees or revokes more rights than their own.
 
-use crate::auth::{AuthError, Principal, Rights, Secret, bits_of, named_by, rights_of};
+use crate::auth::{AuthError, Principal, Secret, bits_of, named_by};
 use crate::engine::Failure;
 use crate::proto::v1 as pb;
 use crate::proto::v1::Scope;
 use bookd_core::command::Command;
 use bookd_core::ids::Caller;
 use bookd_core::prefixes::Prefixes;
-use bookd_core::reach::Reach;
 use bookd_core::refusal::Refusal;
 use bookd_core::time::Seconds;
 use bookd_core::token::{NewToken, Token, TokenExpiry, TokenId};
@@ -36,6 +35,12 @@ fn record(api: &Api, token: &Token) -> pb::TokenRecord {
     }
 }
 
+/// The calendars whose tokens a caller creates, sees and revokes: those on which it has `admin`,
+/// which has every other scope.
+fn administered(principal: &Principal) -> Prefixes {
+    principal.rights.reach_of(Scope::Admin).calendars
+}
+
 /// The fields of a token that is to be created.
 struct TokenFields {
     name: Caller,
@@ -60,23 +65,14 @@ impl TokenFields {
         })
     }
 
-    fn rights(&self) -> Rights {
-        let scopes = self
-            .scopes
-            .iter()
-            .map(|scope| crate::auth::Scopes::of(*scope));
-        Rights::of(scopes.collect(), Reach::on(self.prefixes.clone()))
-    }
-
-    /// Refuses rights that the caller does not have, and of an administrator of some calendars alone
-    /// a name of somebody else: request ids, page tokens and changes belong to names.
+    /// Refuses calendars that the caller does not administer, and of an administrator of some
+    /// calendars alone a name of somebody else: request ids, page tokens and changes belong to names.
     fn expect_within(&self, principal: &Principal) -> Result<(), AuthError> {
-        let rights = &principal.rights;
-        if !rights.include(&self.rights()) {
-            let what = "it would have rights that the caller does not have".to_owned();
+        let own = administered(principal);
+        if !own.include(&self.prefixes) {
+            let what = "it would be for calendars that the caller does not administer".to_owned();
             return Err(AuthError::BeyondOwnRights { what });
         }
-        let own = rights.reach_of(Scope::Admin).calendars;
         if own.is_all() || own.has(&self.name.0) {
             return Ok(());
         }
@@ -84,7 +80,7 @@ impl TokenFields {
         Err(AuthError::BeyondOwnRights { what })
     }
 
-    fn into_command(self, secret: &Secret, creator: Caller) -> Command {
+    fn into_command(self, secret: &Secret, principal: &Principal) -> Command {
         Command::CreateToken(Box::new(NewToken {
             id: secret.id().clone(),
             hash: secret.hash(),
@@ -92,7 +88,8 @@ impl TokenFields {
             scopes: bits_of(self.scopes),
             prefixes: self.prefixes,
             expiry: self.expiry,
-            creator,
+            creator: principal.name.clone(),
+            creator_token: principal.store_token().cloned(),
         }))
     }
 }
@@ -136,7 +133,7 @@ pub(crate) async fn create_token(
     read.expect_within(principal)?;
     let is_dry_run = call.message.validate_only;
     let secret = api.ids.secret().map_err(Failure::StoreUnavailable)?;
-    let command = read.into_command(&secret, principal.name.clone());
+    let command = read.into_command(&secret, principal);
     let answer = api.mutate(call, |_, _| Some(command)).await?;
     let token = answer.outcome.token.as_deref();
     // A repeat answers the token of the first request, whose secret nobody has any more.
@@ -162,7 +159,8 @@ pub(crate) async fn list_tokens(
     let (limit, after) = fields.finish(read)?;
     let (revision, tokens) = (api.engine.revision(), api.engine.tokens().borrow().clone());
     let is_further = |it: &Token| after.as_ref().is_none_or(|after| it.id > *after);
-    let is_seen = |it: &Token| context.principal.rights.include(&rights_of(it));
+    let own = administered(&context.principal);
+    let is_seen = |it: &Token| own.include(&it.prefixes);
     let mut page: Vec<_> = tokens
         .iter()
         .filter(|it| is_further(it) && is_seen(it))
@@ -208,7 +206,8 @@ pub(crate) async fn revoke_token(
     // A token never changes, and nobody knows the id of one that is not there yet: what is found
     // here is what the writer finds, or it is gone.
     let found = api.engine.tokens().borrow().find(&id).cloned();
-    if found.is_some_and(|it| !call.context.principal.rights.include(&rights_of(&it))) {
+    let own = administered(&call.context.principal);
+    if found.is_some_and(|it| !own.include(&it.prefixes)) {
         return Err(Refusal::TokenNotFound(id).into());
     }
     let command = Command::RevokeToken(id);

@@ -25,10 +25,15 @@ const PUT_GUARDED: &str = "insert into meta (name, value) values ('guarded', 1) 
 /// The name of the note in `meta`.
 const GUARDED: &str = "guarded";
 
+/// Whether the note is there that callers need credentials.
+pub(super) fn has_note(connection: &Connection) -> Result<bool, StoreError> {
+    let guarded = connection.query_row(SELECT_META, [GUARDED], |row| row.get::<_, i64>(0));
+    Ok(guarded.optional()?.is_some())
+}
+
 /// Reads all tokens.
 pub(super) fn load(connection: &Connection) -> Result<Tokens, StoreError> {
-    let guarded = connection.query_row(SELECT_META, [GUARDED], |row| row.get::<_, i64>(0));
-    let is_guarded = guarded.optional()?.is_some();
+    let is_guarded = has_note(connection)?;
     let mut select = connection.prepare(SELECT_TOKENS)?;
     let mut rows = select.query([])?;
     let mut tokens = Vec::new();
@@ -36,6 +41,8 @@ pub(super) fn load(connection: &Connection) -> Result<Tokens, StoreError> {
         let id = || row.get::<_, String>(0).unwrap_or_default();
         tokens.push(read(row).map_err(|error| in_row("tokens", id(), error))?);
     }
+    // Where the note is missing but a token is there, the store is shut all the same.
+    let is_guarded = is_guarded || !tokens.is_empty();
     Ok(Tokens::stored(tokens, is_guarded))
 }
 

@@ -56,6 +56,56 @@ fn kept(number: usize, expire_time: Option<Instant>) -> Token {
     }
 }
 
+/// The headers of a call with the n-th token.
+fn headers(number: usize) -> HeaderMap {
+    let bearer = format!("Bearer {}", secret(number).into_text());
+    let mut headers = HeaderMap::new();
+    headers.insert("authorization", bearer.parse().unwrap());
+    headers
+}
+
+#[test]
+fn a_call_whose_token_is_revoked_before_its_message_comes_is_refused() {
+    let both = Tokens::stored([kept(1, None), kept(2, None)], true);
+    let (publishing, published) = tokio::sync::watch::channel(both);
+    let access = Access::granted(Grants::default());
+    let clock = ManualClock::new(instant("2027-01-04T08:00:00Z"));
+    let access = access.with_store_tokens(published, Arc::new(clock));
+    let wanted = MethodScopes::of("/bookd.v1.AccessService/CreateToken").unwrap();
+    let admitted = |number| access.admit(&headers(number), CallOrigin::default(), wanted);
+    let (revoked, other) = (admitted(1).unwrap(), admitted(2).unwrap());
+    publishing.send_replace(Tokens::stored([kept(2, None)], true));
+    assert!(access.still(&revoked, wanted).is_err());
+    assert!(access.still(&other, wanted).is_ok());
+}
+
+#[test]
+fn calls_and_publications_never_wait_for_each_other() {
+    let tokens = |extra: usize| {
+        let all = [1, 2, 100 + extra].map(|number| kept(number, None));
+        Tokens::stored(all, true)
+    };
+    let (publishing, published) = tokio::sync::watch::channel(tokens(0));
+    let clock = ManualClock::new(instant("2027-01-04T08:00:00Z"));
+    let access = Access::granted(Grants::default());
+    let access = access.with_store_tokens(published, Arc::new(clock));
+    let wanted = MethodScopes::of("/bookd.v1.ListService/ListAppointments").unwrap();
+    std::thread::scope(|threads| {
+        for number in [1, 2, 1, 2] {
+            let (access, headers) = (&access, headers(number));
+            threads.spawn(move || {
+                for _ in 0..5_000 {
+                    let admitted = access.admit(&headers, CallOrigin::default(), wanted);
+                    assert!(admitted.is_ok());
+                }
+            });
+        }
+        for extra in 0..2_000 {
+            publishing.send_replace(tokens(extra));
+        }
+    });
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stream_ends_when_its_token_expires() {
     let start = instant("2027-01-04T08:00:00Z");
@@ -67,11 +117,8 @@ async fn a_stream_ends_when_its_token_expires() {
     let path = "/bookd.v1.ListService/WatchAppointments";
     let wanted = MethodScopes::of(path).unwrap();
     let admitted = |number: usize| {
-        let bearer = format!("Bearer {}", secret(number).into_text());
-        let mut headers = HeaderMap::new();
-        headers.insert("authorization", bearer.parse().unwrap());
         access
-            .admit(&headers, CallOrigin::default(), wanted)
+            .admit(&headers(number), CallOrigin::default(), wanted)
             .unwrap()
     };
     let (expiring, other) = (admitted(1), admitted(2));

@@ -218,7 +218,15 @@ async fn an_administrator_of_some_calendars_gives_sees_and_revokes_no_more_than_
         ..Grant::default()
     };
     let config = GrantConfig {
-        grants: vec![grant("root", ""), grant("acme", "acme/")],
+        grants: vec![
+            grant("root", ""),
+            grant("acme", "acme/"),
+            // What it may read elsewhere gives it no tokens there.
+            Grant {
+                scopes: vec!["read".to_owned()],
+                ..grant("acme", "")
+            },
+        ],
         ..GrantConfig::default()
     };
     let access = Access::granted(Grants::load(&config, None).unwrap());

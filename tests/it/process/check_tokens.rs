@@ -25,6 +25,7 @@ fn each_token_that_the_log_did_not_leave_is_found() {
             prefixes: Prefixes::ALL,
             expiry: TokenExpiry::Never,
             creator: Caller("root".into()),
+            creator_token: None,
         })));
     }
     world.run(&Command::RevokeToken(token_id("bookd_bbbbbbbbbb")));

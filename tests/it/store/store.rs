@@ -428,6 +428,7 @@ fn tokens_come_back_until_they_are_revoked_and_no_reader_of_the_log_sees_them(mu
             expiry: [TokenExpiry::Never, TokenExpiry::At(MONDAY.plus(DAY))]
                 [usize::from(number) % 2],
             creator: Caller(["", "root"][usize::from(number) % 2].into()),
+            creator_token: None,
         })));
     }
     world.check();

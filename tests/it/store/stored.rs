@@ -79,10 +79,9 @@ pub fn of_appointment(
 
 /// A query for the history of a calendar, from a revision back.
 pub fn of_calendar(id: &CalendarId, from: Option<Revision>, changes_max: usize) -> HistoryQuery {
-    let from = from.map(LogPosition::of);
     HistoryQuery {
         subject: HistorySubject::Calendar(id.clone()),
-        from,
+        from: from.map(LogPosition::of),
         changes_max,
         prefixes: Prefixes::ALL,
     }

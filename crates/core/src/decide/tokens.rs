@@ -15,6 +15,11 @@ impl At<'_> {
     /// Creates a token.
     pub(super) fn create_token(self, new: &NewToken) -> Result<Decision, Refusal> {
         let tokens = &self.state.tokens;
+        // What was asked for by a token that is revoked meanwhile must not outlive it.
+        let is_revoked = |it: &TokenId| tokens.find(it).is_none();
+        if new.creator_token.as_ref().is_some_and(is_revoked) {
+            return Err(Refusal::CallerRevoked);
+        }
         if tokens.find(&new.id).is_some() {
             // Ids are random: who sends the request again gets another one.
             return Err(invalid("token_id", "another token has it; call again"));

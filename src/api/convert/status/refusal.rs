@@ -34,20 +34,13 @@ pub(super) fn refused(refusal: &Refusal) -> ErrorAnswer {
         Refusal::AppointmentNotFound(id) => {
             not_found(Reason::AppointmentNotFound, "appointment", &id.to_string())
         }
-        Refusal::OutOfReach(id) => of_resource(
-            Code::PermissionDenied,
-            Reason::PermissionDenied,
-            ("appointment", &id.to_string()),
-            format!(
-                "appointment {id} is also on calendars that the caller may not change; ask whoever \
-                 may change all of them"
-            ),
-        ),
+        Refusal::OutOfReach(id) => out_of_reach(&id.to_string()),
         Refusal::SeriesNotFound(id) => {
             not_found(Reason::AppointmentNotFound, "series", &id.0.to_string())
         }
         Refusal::TokenNotFound(id) => not_found(Reason::TokenNotFound, "token", id.as_str()),
         Refusal::TooManyTokens => too_many_tokens(),
+        Refusal::CallerRevoked => caller_revoked(),
         Refusal::CalendarExists(id) => exists(Reason::CalendarExists, "calendar", id.as_str()),
         Refusal::AppointmentExists(id) => {
             exists(Reason::AppointmentExists, "appointment", &id.to_string())
@@ -83,6 +76,26 @@ pub(super) fn refused(refusal: &Refusal) -> ErrorAnswer {
             within(&format!("appointment {appointment}"), refusal, entry)
         }
     }
+}
+
+fn caller_revoked() -> ErrorAnswer {
+    ErrorAnswer::new(
+        Code::Unauthenticated,
+        Reason::CredentialsInvalid,
+        "the token of the caller was revoked; nothing happened",
+    )
+}
+
+fn out_of_reach(id: &str) -> ErrorAnswer {
+    of_resource(
+        Code::PermissionDenied,
+        Reason::PermissionDenied,
+        ("appointment", id),
+        format!(
+            "appointment {id} is also on calendars that the caller may not change; ask whoever may \
+             change all of them"
+        ),
+    )
 }
 
 /// No token is created beside as many as there may be.

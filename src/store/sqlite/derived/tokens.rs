@@ -17,6 +17,9 @@ use bookd_core::token::{TokenId, Tokens};
 /// What the log says of tokens.
 pub(super) struct TokenLog {
     stored: Tokens,
+    /// Whether the note is there that callers need credentials, and whether a change named a token.
+    has_note: bool,
+    has_named: bool,
     /// The oldest change.
     oldest: Option<Revision>,
     /// The tokens that were created by a change which is kept, and since neither revoked nor
@@ -31,6 +34,8 @@ impl TokenLog {
     pub(super) fn new(connection: &Connection) -> Result<Self, StoreError> {
         Ok(Self {
             stored: tokens::load(connection)?,
+            has_note: tokens::has_note(connection)?,
+            has_named: false,
             oldest: None,
             created: BTreeMap::new(),
             gone: Vec::new(),
@@ -42,6 +47,7 @@ impl TokenLog {
         let entry = &change.entry;
         self.oldest.get_or_insert(entry.revision);
         for id in change.tokens() {
+            self.has_named = true;
             if entry.cause == Cause::CreateToken {
                 self.created.insert(id.clone(), entry.revision);
             } else {
@@ -58,8 +64,7 @@ impl Comparison<'_> {
     /// Compares the rows of tokens with the log.
     pub(super) fn tokens(&mut self, log: TokenLog) {
         let stored = log.stored;
-        let has_none = stored.is_empty() && log.created.is_empty();
-        if !stored.is_guarded() && !has_none {
+        if !log.has_note && (log.has_named || !stored.is_empty()) {
             self.differs("the note that callers need credentials is missing".to_owned());
         }
         let mut created = log.created;
