@@ -55,16 +55,16 @@ impl Reach {
 
     /// Whether an appointment with all of its calendars is within reach.
     pub fn has_all_of(&self, appointment: &Appointment) -> bool {
-        let mut calendars = appointment.calendars();
-        self.is_of(&appointment.person.invitee.email.key)
-            && (self.calendars.is_all() || calendars.all(|it| self.calendars.has(it.as_str())))
+        let calendars = appointment.calendars().map(|it| it.as_str());
+        self.is_all() || self.has(calendars, &appointment.person.invitee.email.key)
     }
 
     /// Whether an appointment with at least one of its calendars is within reach.
     pub fn has_some_of(&self, appointment: &Appointment) -> bool {
         let mut calendars = appointment.calendars();
-        self.is_of(&appointment.person.invitee.email.key)
-            && (self.calendars.is_all() || calendars.any(|it| self.calendars.has(it.as_str())))
+        self.is_all()
+            || (self.is_of(&appointment.person.invitee.email.key)
+                && calendars.any(|it| self.calendars.has(it.as_str())))
     }
 
     /// Whether all of these calendars are within reach, and the invitee is.

@@ -244,10 +244,15 @@ impl<'a> At<'a> {
 
     fn appointment(self, id: AppointmentId) -> Result<&'a Arc<Appointment>, Refusal> {
         let found = self.state.appointments.get(&id);
-        let seen = found.filter(|it| self.reach.has_some_of(it));
-        let seen = seen.ok_or(Refusal::AppointmentNotFound(id))?;
-        self.expect_all_of(seen)?;
-        Ok(seen)
+        let found = found.ok_or(Refusal::AppointmentNotFound(id))?;
+        if self.reach.has_all_of(found) {
+            return Ok(found);
+        }
+        Err(if self.reach.has_some_of(found) {
+            Refusal::OutOfReach(id)
+        } else {
+            Refusal::AppointmentNotFound(id)
+        })
     }
 
     /// Refuses an appointment that is on calendars which the caller may not change.
