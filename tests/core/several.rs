@@ -188,3 +188,50 @@ fn of_many_calendars_the_nearest_are_looked_for_less_far() {
         );
     }
 }
+
+/// The first calendar has looked beyond its own busy time when another one sends it on to a start
+/// within that: it must not go back.
+#[test]
+fn a_calendar_that_is_sent_on_does_not_offer_what_it_has_passed() {
+    let two_hours = AppointmentType {
+        duration: minutes(120),
+        ..AppointmentType::default_type(Default::default())
+    };
+    let open = || Availability {
+        rules: vec![rule(Weekdays::ALL, "00:00", "24:00")],
+        ..Availability::default()
+    };
+    let busy = |from: &str, to: &str| {
+        let busy = vec![Interval::new(instant(from), instant(to))];
+        calendar_of(zone("UTC"), open(), [two_hours.clone()], busy, Vec::new())
+    };
+    let calendars = [
+        // It ends a second after the hour, so that no appointment begins then.
+        busy("2027-03-01T18:47:04Z", "2027-03-01T20:00:01Z"),
+        busy("2027-03-01T15:00:00Z", "2027-03-01T19:30:00Z"),
+    ];
+    let (from, to) = ("2027-03-01T10:00:00Z", "2027-03-02T00:00:00Z");
+    let searches: Vec<_> = calendars
+        .iter()
+        .map(|calendar| Search {
+            calendar,
+            appointment_type: calendar.types.iter().next().unwrap(),
+            duration: minutes(120),
+            range: Interval::new(instant(from), instant(to)),
+            now: instant("2027-02-01T00:00:00Z"),
+            ignore: None,
+            present_duration: None,
+            ignored_rules: IgnoredRules::default(),
+        })
+        .collect();
+    let listed = first(&searches, Assignment::All, usize::MAX);
+    let starts: Vec<_> = listed.iter().map(|it| it.slot.start.to_string()).collect();
+    assert_eq!(
+        starts,
+        [
+            "2027-03-01T10:00:00Z",
+            "2027-03-01T12:00:00Z",
+            "2027-03-01T22:00:00Z"
+        ]
+    );
+}

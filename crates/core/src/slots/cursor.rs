@@ -300,7 +300,8 @@ impl<'a> Cursor<'a> {
     /// Continues at `at`, which lies after the last slot; none when no slot can follow.
     pub(crate) fn skip_to(&mut self, at: Instant) -> Option<()> {
         if at < self.span.end {
-            if self.span.seats > 0 {
+            // The span may begin after `at`: it was entered by a look beyond the last slot.
+            if self.span.seats > 0 && self.next[0].min(self.next[1]) < at {
                 self.align(at);
             }
             return Some(());
