@@ -19,6 +19,7 @@ use bookd::proto::FILE_DESCRIPTOR_SET;
 use bookd::proto::v1 as pb;
 use bookd::store::memory::Memory;
 use bookd::zones::Zones;
+use bookd_kit::fuzzed::framed;
 use bookd_transport::{CertificateName, Peer};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -188,9 +189,7 @@ async fn call_from(
     authorization: &[&str],
     message: &[u8],
 ) -> (Code, Option<Status>, Bytes) {
-    let mut body = vec![0];
-    body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
-    body.extend(message);
+    let body = framed(message);
     let mut request = http::Request::post(path)
         .header("content-type", "application/grpc")
         .header("te", "trailers");

@@ -25,6 +25,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
+use crate::calls::{hours, past};
 use crate::harness::connect;
 use crate::operations::start;
 
@@ -127,34 +128,6 @@ fn text(span: &Span, key: &str) -> String {
     match attribute(span, key) {
         Some(Value::StringValue(text)) => text,
         other => panic!("{key}: {other:?}"),
-    }
-}
-
-fn hours() -> pb::SetAvailabilityRequest {
-    let rule = pb::AvailabilityRule {
-        start_time: "00:00".to_owned(),
-        end_time: "24:00".to_owned(),
-        ..Default::default()
-    };
-    pb::SetAvailabilityRequest {
-        calendar_id: "clinic-7".to_owned(),
-        rules: vec![rule],
-        ..Default::default()
-    }
-}
-
-fn past() -> pb::BookAppointmentRequest {
-    pb::BookAppointmentRequest {
-        calendar_id: "clinic-7".to_owned(),
-        local_start: "2020-01-01T10:00".to_owned(),
-        appointment_id: "0190163d-8694-739b-aea5-966c26f8ad91".to_owned(),
-        note: "secret-note".to_owned(),
-        invitee: Some(pb::Invitee {
-            name: "Grace".to_owned(),
-            email: "grace@example.com".to_owned(),
-            ..Default::default()
-        }),
-        ..Default::default()
     }
 }
 

@@ -24,24 +24,23 @@ const PERSONAL: [&str; 7] = [
     "0190163d",
 ];
 
-/// Makes five calls: one that is answered OK, one that is refused, two of unknown methods, and one
-/// past its deadline.
-async fn make_calls(address: SocketAddr, channel: &Channel) {
+/// Opens a calendar around the clock.
+pub fn hours() -> pb::SetAvailabilityRequest {
     let rule = pb::AvailabilityRule {
         start_time: "00:00".to_owned(),
         end_time: "24:00".to_owned(),
         ..Default::default()
     };
-    let set = pb::SetAvailabilityRequest {
+    pb::SetAvailabilityRequest {
         calendar_id: "clinic-7".to_owned(),
         rules: vec![rule],
         ..Default::default()
-    };
-    AvailabilityServiceClient::new(channel.clone())
-        .set_availability(set)
-        .await
-        .unwrap();
-    let past = pb::BookAppointmentRequest {
+    }
+}
+
+/// A booking of a time that is over, with personal data.
+pub fn past() -> pb::BookAppointmentRequest {
+    pb::BookAppointmentRequest {
         calendar_id: "clinic-7".to_owned(),
         local_start: "2020-01-01T10:00".to_owned(),
         appointment_id: "0190163d-8694-739b-aea5-966c26f8ad91".to_owned(),
@@ -52,9 +51,18 @@ async fn make_calls(address: SocketAddr, channel: &Channel) {
             ..Default::default()
         }),
         ..Default::default()
-    };
+    }
+}
+
+/// Makes five calls: one that is answered OK, one that is refused, two of unknown methods, and one
+/// past its deadline.
+async fn make_calls(address: SocketAddr, channel: &Channel) {
+    AvailabilityServiceClient::new(channel.clone())
+        .set_availability(hours())
+        .await
+        .unwrap();
     BookingServiceClient::new(channel.clone())
-        .book_appointment(past)
+        .book_appointment(past())
         .await
         .unwrap_err();
     let mut grpc = tonic::client::Grpc::new(channel.clone());

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bookd_kit::fuzzed::framed;
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -71,11 +72,7 @@ pub(crate) fn call(stream: u32, path: &str, message: &impl Message) -> Vec<u8> {
 
 /// A message with the length prefix of gRPC.
 pub(crate) fn grpc(message: &impl Message) -> Vec<u8> {
-    let message = message.encode_to_vec();
-    let mut bytes = vec![0];
-    bytes.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
-    bytes.extend(message);
-    bytes
+    framed(&message.encode_to_vec())
 }
 
 /// The payload of SETTINGS with one setting.

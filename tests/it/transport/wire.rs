@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bookd::api::ERROR_DOMAIN;
 use bookd::api::stack::{self, GrpcStack};
+use bookd_kit::fuzzed::framed;
 use bookd_transport::{
     Admission, AdmissionLimits, Deadline, Observing, Peer, Running, ServerLimits, Workers,
 };
@@ -243,11 +244,7 @@ async fn a_stream_over_a_socket_ends_with_trailers_at_its_deadline_and_the_conne
 
 /// A request for this name in gRPC's framing.
 fn encoded(service: &str) -> Vec<u8> {
-    let message = named(service).encode_to_vec();
-    let mut body = vec![0];
-    body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
-    body.extend(message);
-    body
+    framed(&named(service).encode_to_vec())
 }
 
 /// The answer of the layers without a client in between: the client of tonic keeps deadlines

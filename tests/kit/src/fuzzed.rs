@@ -20,6 +20,7 @@ use bookd::engine::{Engine, Settings};
 use bookd::layout::Layout;
 use bookd::log::WatchSettings;
 use bookd::proto::v1::ErrorReason;
+use bookd::store::Store;
 use bookd::store::memory::Memory;
 use bookd::zones::{Zones, from_tzif};
 use bookd_core::time::zone::LocalInstants;
@@ -66,6 +67,14 @@ async fn service() -> (Engine, Routes) {
 }
 
 pub async fn service_on(store: Memory, clock: Arc<ManualClock>) -> (Engine, Routes) {
+    let engine = engine_on(Box::new(store), clock);
+    // Without reflection, which reads all descriptors anew for each input.
+    let routes = bookd::api::services(Api::new(engine.clone(), zones()));
+    (engine, routes)
+}
+
+/// An engine on this store, all of whose work is done by the runtime of the caller.
+pub(super) fn engine_on(store: Box<dyn Store>, clock: Arc<ManualClock>) -> Engine {
     // Watches send series in parts.
     let watch = WatchSettings {
         part_events_max: 2,
@@ -77,10 +86,16 @@ pub async fn service_on(store: Memory, clock: Arc<ManualClock>) -> (Engine, Rout
         watch,
         ..Settings::default()
     };
-    let (engine, _running) = Engine::start(Box::new(store), clock, settings).unwrap();
-    // Without reflection, which reads all descriptors anew for each input.
-    let routes = bookd::api::services(Api::new(engine.clone(), zones()));
-    (engine, routes)
+    let (engine, _running) = Engine::start(store, clock, settings).unwrap();
+    engine
+}
+
+/// A message as the body of a gRPC call has it.
+pub fn framed(message: &[u8]) -> Vec<u8> {
+    let mut body = vec![0];
+    body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    body.extend(message);
+    body
 }
 
 /// A service on a store in memory with one calendar and its types.
@@ -106,9 +121,7 @@ fn path_of(call: &Call) -> String {
 
 /// Sends one request as bytes, and answers the code, with the status if it is an error.
 async fn post(routes: &Routes, path: &str, message: Vec<u8>) -> (Code, Option<Status>) {
-    let mut body = vec![0];
-    body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
-    body.extend(message);
+    let body = framed(&message);
     let request = http::Request::post(path)
         .header("content-type", "application/grpc")
         .header("te", "trailers");

@@ -12,10 +12,8 @@ use bookd::api::Routes;
 use bookd::api::context::Api;
 use bookd::auth::{Access, Grant, GrantConfig, Grants};
 use bookd::clock::ManualClock;
-use bookd::engine::{Engine, Settings};
+use bookd::engine::Engine;
 use bookd::ids::Ids;
-use bookd::layout::Layout;
-use bookd::log::WatchSettings;
 use bookd::proto::v1 as pb;
 use bookd::store::Store;
 use bookd_core::appointment::confirmation_code;
@@ -33,7 +31,7 @@ use tower::ServiceExt;
 use super::caller::Caller;
 use super::calls::{Answered, Call};
 use super::chance::Chance;
-use super::fuzzed::{NOW, runtime, zones};
+use super::fuzzed::{NOW, engine_on, framed, runtime, zones};
 use super::readable::{dynamic, method};
 
 mod messages;
@@ -114,10 +112,7 @@ impl Tenant {
         method: &MethodDescriptor,
         message: &DynamicMessage,
     ) -> (Frames, Status) {
-        let message = message.encode_to_vec();
-        let mut body = vec![0];
-        body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
-        body.extend(message);
+        let body = framed(&message.encode_to_vec());
         let name = format!("spiffe://{}client", self.prefix);
         let peer = Peer {
             address: None,
@@ -230,18 +225,7 @@ impl Frames {
 impl World {
     fn new(store: Box<dyn Store>) -> Self {
         let clock = Arc::new(ManualClock::new(Instant::from_seconds(NOW)));
-        let watch = WatchSettings {
-            part_events_max: 2,
-            ..WatchSettings::default()
-        };
-        let settings = Settings {
-            layout: Layout::Inline,
-            is_clock_confirmed: true,
-            watch,
-            ..Settings::default()
-        };
-        let timed: Arc<ManualClock> = Arc::clone(&clock);
-        let (engine, _running) = Engine::start(store, timed, settings).unwrap();
+        let engine = engine_on(store, Arc::clone(&clock));
         Self {
             ours: Tenant::new(&engine, OURS, 1),
             theirs: Tenant::new(&engine, THEIRS, 1 << 40),
