@@ -73,6 +73,13 @@ impl Context {
         expect_all(&self.reach.calendars, named)
     }
 
+    /// The error of a call about calendars on which the caller may not call the method.
+    pub(crate) fn out_of_reach(&self) -> AuthError {
+        AuthError::OutOfReach {
+            prefixes: self.reach.calendars.clone(),
+        }
+    }
+
     /// Refuses a caller who may see its own appointments alone.
     pub(crate) fn expect_everybody(&self) -> Result<(), AuthError> {
         match self.reach.customer {

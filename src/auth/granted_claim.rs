@@ -32,17 +32,9 @@ impl GrantedClaim {
 
     /// Whether it is another grant of the same claim, prefix and customer.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        let of = |it: &Self| {
-            let Self {
-                issuer,
-                claim,
-                value,
-                own,
-                rights: _,
-            } = it.clone();
-            (issuer, claim, value, own)
-        };
-        of(self) == of(other) && has_same_prefix(&self.rights, &other.rights)
+        (&self.issuer, &self.claim, &self.value, &self.own)
+            == (&other.issuer, &other.claim, &other.value, &other.own)
+            && has_same_prefix(&self.rights, &other.rights)
     }
 
     /// Whether it asks a token for this claim.

@@ -29,4 +29,3 @@ pub use rates::{Rate, Rates};
 pub use rights::Rights;
 pub use scopes::{MethodScopes, Scopes, bits_of, named_by};
 pub use secret::{RANDOM_BYTES, Secret};
-pub use store_tokens::rights_of;

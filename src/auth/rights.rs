@@ -88,14 +88,6 @@ impl Rights {
             customer,
         }
     }
-
-    /// Whether each right of `others` is among these.
-    pub fn include(&self, others: &Self) -> bool {
-        others.grants().all(|(scopes, reach)| {
-            let mut wanted = scopes.iter();
-            wanted.all(|scope| self.reach_of(scope).includes(&reach))
-        })
-    }
 }
 
 impl FromIterator<Self> for Rights {
@@ -131,6 +123,14 @@ mod tests {
         )
     }
 
+    /// Whether each right of `others` is among these.
+    fn include(these: &Rights, others: &Rights) -> bool {
+        others.grants().all(|(scopes, reach)| {
+            let mut wanted = scopes.iter();
+            wanted.all(|scope| these.reach_of(scope).includes(&reach))
+        })
+    }
+
     #[test]
     fn each_scope_is_on_the_calendars_of_its_own_grants() {
         let both: Rights = [
@@ -154,9 +154,15 @@ mod tests {
             .collect();
         assert!(all.reach_of(Scope::Read).is_all());
         assert!(!all.reach_of(Scope::Book).is_all());
-        assert!(Rights::all().include(&all) && !all.include(&Rights::all()));
-        assert!(on("acme/", &[Scope::Admin]).include(&on("acme/north/", &[Scope::Book])));
-        assert!(!on("acme/", &[Scope::Read]).include(&on("acme/", &[Scope::Book])));
+        assert!(include(&Rights::all(), &all) && !include(&all, &Rights::all()));
+        assert!(include(
+            &on("acme/", &[Scope::Admin]),
+            &on("acme/north/", &[Scope::Book])
+        ));
+        assert!(!include(
+            &on("acme/", &[Scope::Read]),
+            &on("acme/", &[Scope::Book])
+        ));
         assert!(Rights::default().grants().next().is_none());
     }
 
@@ -182,9 +188,9 @@ mod tests {
         let wider: Rights = [eve.clone(), own("beta/", "eve@example.com")]
             .into_iter()
             .collect();
-        assert!(wider.include(&eve) && !eve.include(&wider));
-        assert!(Rights::all().include(&eve) && !eve.include(&own("acme/", "bob@example.com")));
-        assert!(!eve.include(&on("acme/", &[Scope::Read])));
+        assert!(include(&wider, &eve) && !include(&eve, &wider));
+        assert!(include(&Rights::all(), &eve) && !include(&eve, &own("acme/", "bob@example.com")));
+        assert!(!include(&eve, &on("acme/", &[Scope::Read])));
         let listing = |path: &str| both.reach_for(MethodScopes::of(path).unwrap_or_default());
         let calendars = listing("/bookd.v1.CalendarService/ListCalendars");
         assert!(calendars.customer.is_none() && calendars.calendars.has("acme/ada"));

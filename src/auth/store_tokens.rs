@@ -57,7 +57,7 @@ impl fmt::Debug for StoreTokens {
 }
 
 /// The rights that a token of the store gives.
-pub fn rights_of(token: &Token) -> Rights {
+fn rights_of(token: &Token) -> Rights {
     Rights::of(
         Scopes::of_bits(token.scopes),
         Reach::on(token.prefixes.clone()),

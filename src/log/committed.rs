@@ -163,7 +163,7 @@ impl Committed {
         let passing = || self.shown(filter, latest);
         let appointment = |(index, _): (usize, _)| {
             let then = self.appointments[index].as_ref()?;
-            Some(then.with_person(filter.person_of(latest[index].as_ref()?)))
+            Some(then.with_person(filter.reach.person_of(latest[index].as_ref()?)))
         };
         let events = passing().map(|(_, event)| event.clone()).collect();
         ChangePart {

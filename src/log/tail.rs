@@ -207,7 +207,7 @@ impl Tail {
         } = &filter.reach;
         let is_person_seen = || {
             let mut latest = self.latest_of(committed).into_iter().flatten();
-            latest.all(|it| filter.shows_person(&it))
+            latest.all(|it| filter.reach.has_all_of(&it))
         };
         filter.reach.is_all()
             || (customer.is_none() && committed.is_within(calendars) && is_person_seen())
@@ -261,7 +261,7 @@ impl Tail {
         let is_known = self.end().is_some_and(|end| end >= newest) && self.after(read_at).is_some();
         for then in part.appointments.iter_mut().flatten().filter(|_| is_known) {
             if let Some(latest) = self.latest.get(&then.id) {
-                then.person = filter.person_of(&latest.appointment);
+                then.person = filter.reach.person_of(&latest.appointment);
             }
         }
         is_known

@@ -1,6 +1,6 @@
 //! A list of appointments: what is asked for, and which appointments belong on it.
 
-use bookd_core::appointment::{Appointment, AppointmentState, EmailKey, Image, Person};
+use bookd_core::appointment::{Appointment, AppointmentState, EmailKey, Image};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId};
 use bookd_core::reach::Reach;
 use bookd_core::time::{Instant, Minutes};
@@ -101,12 +101,7 @@ impl ListQuery {
     /// An appointment with this image of an earlier revision. Its person is that of now, and is
     /// left out unless the appointment is within reach as it is now.
     pub(super) fn then(&self, now: Appointment, image: &Image) -> Appointment {
-        let person = if self.reach.has_all_of(&now) {
-            now.person.clone()
-        } else {
-            Person::default()
-        };
-        now.with(person, image.clone())
+        now.with(self.reach.person_of(&now), image.clone())
     }
 
     /// Whether this appointment belongs on this page or a later one.

@@ -4,7 +4,7 @@
 //! Nothing personal is in the log, so that personal data which was removed from an appointment's
 //! row is not shown either.
 
-use bookd_core::appointment::{Appointment, Person};
+use bookd_core::appointment::Appointment;
 use bookd_core::ids::{CalendarId, Revision};
 use bookd_core::log::{LogEntry, LogEvent, LogPosition, Mark, Replaced};
 use bookd_core::prefixes::Prefixes;
@@ -123,29 +123,6 @@ impl WatchFilter {
         let is_own = || now.is_some_and(|it| self.reach.has_some_of(it));
         self.calendars.passes(event) && (self.reach.customer.is_none() || is_own())
     }
-
-    /// Whether the watcher sees all of a person; `now` is its appointment as it is now.
-    pub(crate) fn shows_person(&self, now: &Appointment) -> bool {
-        self.reach.has_all_of(now)
-    }
-
-    /// The person of an appointment as it is now, as far as the watcher sees it.
-    pub(crate) fn person_of(&self, now: &Appointment) -> Person {
-        if self.shows_person(now) {
-            now.person.clone()
-        } else {
-            Person::default()
-        }
-    }
-
-    /// An appointment as it is now, without its person where the watcher does not see that.
-    pub(super) fn show(&self, now: Appointment) -> Appointment {
-        if self.shows_person(&now) {
-            now
-        } else {
-            now.with_person(Person::default())
-        }
-    }
 }
 
 /// A part of a change as a watcher receives it; most changes have one part.
@@ -239,11 +216,11 @@ impl PartBuilder {
         self.budget.is_full()
     }
 
-    /// Adds an event that passed; `now` is its appointment as it is now.
-    pub(super) fn add(&mut self, event: LogEvent, now: Option<Appointment>) {
-        let then = event
-            .appointment()
-            .and_then(|it| Some(now?.with_image(it.after.clone())));
+    /// Adds an event that passed, for a watcher with this reach; `now` is its appointment as it is
+    /// now.
+    pub(super) fn add(&mut self, event: LogEvent, now: Option<Appointment>, reach: &Reach) {
+        let then = event.appointment().zip(now);
+        let then = then.map(|(it, now)| now.with(reach.person_of(&now), it.after.clone()));
         self.budget.add(&event, then.as_ref());
         self.events.push(event);
         self.appointments.push(then);

@@ -1,7 +1,7 @@
 //! How far a caller may see and change: the appointments on some calendars, or one customer's on
 //! them.
 
-use crate::appointment::{Appointment, EmailKey};
+use crate::appointment::{Appointment, EmailKey, Person};
 use crate::prefixes::Prefixes;
 
 /// The appointments that a caller may see or change. Copies share its parts.
@@ -74,6 +74,16 @@ impl Reach {
         invitee: &EmailKey,
     ) -> bool {
         self.is_of(invitee) && calendars.all(|it| self.calendars.has(it))
+    }
+
+    /// The person of an appointment as it is now, as far as somebody with this reach sees it: only
+    /// with all of its calendars.
+    pub fn person_of(&self, now: &Appointment) -> Person {
+        if self.has_all_of(now) {
+            now.person.clone()
+        } else {
+            Person::default()
+        }
     }
 
     /// An appointment as somebody with this reach sees it: without places on other calendars, and

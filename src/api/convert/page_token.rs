@@ -136,6 +136,23 @@ impl Fields {
         })
     }
 
+    /// The most items of the page of a list by id, and the id after which it begins; none for the
+    /// first page.
+    pub(crate) fn page_after<T>(
+        &mut self,
+        request: &impl Paged,
+        caller: &Caller,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<(usize, Option<T>)> {
+        let Page { limit, token } = self.page(request, caller)?;
+        let Some(token) = token else {
+            return Some((limit, None));
+        };
+        let id = std::str::from_utf8(&token.id).ok().and_then(parse);
+        id.map(|id| (limit, Some(id)))
+            .or_else(|| self.wrong_token())
+    }
+
     pub(crate) fn wrong_token<T>(&mut self) -> Option<T> {
         self.wrong(
             "page_token",

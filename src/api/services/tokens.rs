@@ -155,7 +155,9 @@ pub(crate) async fn list_tokens(
 ) -> Answered<pb::ListTokensResponse> {
     let Call { context, message } = call;
     let mut fields = Fields::default();
-    let read = page_after(&message, &context.principal.name, &mut fields);
+    let read = fields.page_after(&message, &context.principal.name, |id| {
+        TokenId::parse(id).ok()
+    });
     let (limit, after) = fields.finish(read)?;
     let (revision, tokens) = (api.engine.revision(), api.engine.tokens().borrow().clone());
     let is_further = |it: &Token| after.as_ref().is_none_or(|after| it.id > *after);
@@ -177,22 +179,6 @@ pub(crate) async fn list_tokens(
         next_page_token: Page::next(&message, &context.principal.name, next),
         revision: render::revision(revision),
     })
-}
-
-/// The most items of the page, and the id after which it begins; none for the first page.
-fn page_after(
-    message: &pb::ListTokensRequest,
-    caller: &Caller,
-    fields: &mut Fields,
-) -> Option<(usize, Option<TokenId>)> {
-    let Page { limit, token } = fields.page(message, caller)?;
-    let Some(token) = token else {
-        return Some((limit, None));
-    };
-    let id = String::from_utf8(token.id).ok();
-    let id = id.and_then(|id| TokenId::parse(&id).ok());
-    id.map(|id| (limit, Some(id)))
-        .or_else(|| fields.wrong_token())
 }
 
 pub(crate) async fn revoke_token(

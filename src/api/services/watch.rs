@@ -7,7 +7,6 @@ use prost::Message as _;
 use bookd_core::ids::{ID_CHARACTERS_MAX, Revision};
 use bookd_core::prefixes::Prefixes;
 
-use crate::auth::AuthError;
 use crate::engine::{Watch, Watched};
 use crate::proto::v1 as pb;
 use crate::proto::v1::watch_appointments_response::Message;
@@ -72,10 +71,8 @@ pub(crate) async fn watch_appointments(
     };
     let (filter, start) = fields.finish(filter.zip(start))?;
     let viewer = context.viewer();
-    let out_of_reach = || AuthError::OutOfReach {
-        prefixes: viewer.reach.calendars.clone(),
-    };
-    let calendars = within(filter, &viewer.reach.calendars).ok_or_else(out_of_reach)?;
+    let calendars =
+        within(filter, &viewer.reach.calendars).ok_or_else(|| context.out_of_reach())?;
     let reach = viewer.reach.clone();
     let filter = WatchFilter { calendars, reach };
     let watched = api.engine.watch(filter, start, context.wait.deadline);

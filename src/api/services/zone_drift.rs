@@ -16,7 +16,6 @@ use crate::api::context::{Answered, Api, Call, Viewer};
 use crate::api::convert::page_token::{Page, PageToken};
 use crate::api::convert::parse::Fields;
 use crate::api::convert::render;
-use crate::auth::AuthError;
 
 /// The most appointments that one page looks at.
 const EXAMINED_MAX: usize = 10_000;
@@ -51,10 +50,7 @@ pub(crate) async fn list_zone_drift(
         // The appointments of all calendars are looked at page by page: the pages would tell how
         // many there are.
         None if context.reach.is_all() => {}
-        None => {
-            let prefixes = context.reach.calendars;
-            return Err(AuthError::OutOfReach { prefixes }.into());
-        }
+        None => return Err(context.out_of_reach().into()),
     }
     let viewer = context.viewer();
     let now = api.engine.now();

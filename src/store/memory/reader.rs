@@ -278,7 +278,7 @@ impl LogReader for Memory {
                     cut = Some(number);
                     break;
                 }
-                part.add(event.clone(), now.map(|it| filter.show(it)));
+                part.add(event.clone(), now, &filter.reach);
             }
             let part = part.finish(
                 LogEntry {

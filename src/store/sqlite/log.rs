@@ -331,7 +331,7 @@ fn part(
             cut = Some(number);
             return Ok(ControlFlow::Break(()));
         }
-        part.add(event, now.map(|it| filter.show(it)));
+        part.add(event, now, &filter.reach);
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(part.finish(change.entry, cut))

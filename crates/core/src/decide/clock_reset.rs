@@ -10,7 +10,6 @@ use super::lifecycle::HOLD_SECONDS_MAX;
 use crate::appointment::{Appointment, AppointmentState, Image};
 use crate::change::{AppointmentEvent, Cause, Change, Event};
 use crate::ids::Caller;
-use crate::reach::Reach;
 use crate::state::State;
 use crate::time::Instant;
 
@@ -18,11 +17,7 @@ use crate::time::Instant;
 /// expires earlier by it. A hold expires at the latest when the longest hold that is made now
 /// would. Requests (PENDING) expire at their start, which no clock changes.
 pub fn reset_clock(state: &State, waiting: &[Arc<Appointment>], now: Instant) -> Change {
-    let at = At {
-        state,
-        now,
-        reach: &Reach::ALL,
-    };
+    let at = At::unbounded(state, now);
     let latest = now.plus(HOLD_SECONDS_MAX);
     let is_too_long = |hold: &&Arc<Appointment>| {
         hold.state == AppointmentState::Held

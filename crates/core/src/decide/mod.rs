@@ -212,12 +212,7 @@ pub fn decide_within(
 /// The decision that records the expiry of an appointment at or before `now`; none when it has not
 /// expired.
 pub fn expire(state: &State, appointment: AppointmentId, now: Instant) -> Option<Decision> {
-    let at = At {
-        state,
-        now,
-        reach: &Reach::ALL,
-    };
-    at.expire(appointment)
+    At::unbounded(state, now).expire(appointment)
 }
 
 /// The state at an instant, on which a command is decided.
@@ -230,6 +225,15 @@ struct At<'a> {
 }
 
 impl<'a> At<'a> {
+    /// The state for what no caller asks for.
+    const fn unbounded(state: &'a State, now: Instant) -> Self {
+        Self {
+            state,
+            now,
+            reach: &Reach::ALL,
+        }
+    }
+
     /// The revision that a change made now gets.
     fn revision(self) -> Revision {
         self.state.revision.next()
