@@ -75,9 +75,7 @@ impl Context {
 
     /// The error of a call about calendars on which the caller may not call the method.
     pub(crate) fn out_of_reach(&self) -> AuthError {
-        AuthError::OutOfReach {
-            prefixes: self.reach.calendars.clone(),
-        }
+        out_of_reach(&self.reach.calendars)
     }
 
     /// Refuses a caller who may see its own appointments alone.
@@ -101,11 +99,15 @@ fn expect_all<'a>(
     prefixes: &Prefixes,
     named: impl IntoIterator<Item = &'a CalendarId>,
 ) -> Result<(), AuthError> {
-    let is_all = prefixes.is_all() || named.into_iter().all(|it| prefixes.has(it.as_str()));
-    let prefixes = || prefixes.clone();
-    is_all.then_some(()).ok_or_else(|| AuthError::OutOfReach {
-        prefixes: prefixes(),
-    })
+    if prefixes.is_all() || named.into_iter().all(|it| prefixes.has(it.as_str())) {
+        return Ok(());
+    }
+    Err(out_of_reach(prefixes))
+}
+
+fn out_of_reach(prefixes: &Prefixes) -> AuthError {
+    let prefixes = prefixes.clone();
+    AuthError::OutOfReach { prefixes }
 }
 
 /// What a caller sees of appointments.
@@ -241,10 +243,7 @@ impl Api {
         let is_for_staff = fields.is_for_staff();
         let mut command = fields.finish(is_named.and(command))?;
         if is_for_staff {
-            if !principal.has(Scope::Staff) {
-                return Err(AuthError::StaffOnly.into());
-            }
-            if reach.customer.is_some() {
+            if !principal.has(Scope::Staff) || reach.customer.is_some() {
                 return Err(AuthError::StaffOnly.into());
             }
             reach = reach.and(&principal.rights.reach_of(Scope::Staff));
