@@ -12,6 +12,7 @@ use clap::{ArgAction, Args, ValueEnum};
 
 use crate::auth::{GrantConfig, Rate};
 use crate::exposure::{self, Assurances, Credentials};
+use bookd_core::quota::Quotas;
 
 /// The largest value of `--keep-changes`, in days; without the flag changes are kept for ever.
 const KEEP_DAYS_MAX: i64 = 36_500;
@@ -258,6 +259,9 @@ pub struct ServeConfig {
     /// Who may call: each `[[grant]]` and `[[issuer]]` of the configuration file.
     #[arg(skip)]
     pub access: GrantConfig,
+    /// How much each tenant may have; only in the configuration file
+    #[arg(skip)]
+    pub quotas: Quotas,
     /// Print the configuration that all of this comes to, and stop
     #[arg(long)]
     pub print_config: bool,

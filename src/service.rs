@@ -16,7 +16,7 @@ use crate::api::{self, HealthReporter, SERVICES, stack};
 use crate::auth::Access;
 use crate::clock::{Clock, SystemClock};
 use crate::descriptors;
-use crate::engine::{self, Engine, Stopped};
+use crate::engine::{self, Engine, Stopped, TenantQuotas};
 use crate::store::OpenError;
 use crate::zones::Zones;
 
@@ -119,6 +119,11 @@ impl Service {
     /// The tokens of the store as of the last commit.
     pub fn tokens(&self) -> Receiver<Tokens> {
         self.engine.tokens()
+    }
+
+    /// The quotas of tenants, to be replaced or looked at.
+    pub fn quotas(&self) -> TenantQuotas {
+        self.engine.quotas()
     }
 
     /// Starts a service on this store, without an access log.

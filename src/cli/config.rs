@@ -58,6 +58,11 @@ fn check(config: &ServeConfig) -> Exit {
     } else {
         "no grants: everybody who reaches the server may do everything".to_owned()
     };
-    say(&format!("the configuration is right; {who}"));
+    let quotas = match config.quotas.named.len() {
+        _ if config.quotas.is_empty() => String::new(),
+        0 => "; a quota for each tenant".to_owned(),
+        named => format!("; quotas of {named} tenants"),
+    };
+    say(&format!("the configuration is right; {who}{quotas}"));
     Exit::Done
 }

@@ -1,4 +1,5 @@
-//! The configuration file: the settings of `bookd serve` by their names, and who may call.
+//! The configuration file: the settings of `bookd serve` by their names, who may call, and how much
+//! tenants may have.
 //!
 //! A setting of the file becomes the default of its flag, so that flags and variables outrank it,
 //! and every value is checked as that of the flag is.
@@ -12,14 +13,18 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::arguments::{Arguments, CliCommand};
+use super::quota_table::{QuotaTable, quotas};
 use crate::auth::{Grant, GrantConfig, Issuer};
 use crate::config::ServeConfig;
+use bookd_core::quota::Quotas;
 
 /// The largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1_024 * 1_024;
 /// The tables of who may call.
 const GRANT: &str = "grant";
 const ISSUER: &str = "issuer";
+/// The tables of how much a tenant may have.
+const QUOTA: &str = "quota";
 /// Flags that are no settings: what is said once, to the command at hand.
 const NO_SETTINGS: [&str; 5] = ["config", "confirm_clock", "print_config", "help", "version"];
 
@@ -29,6 +34,7 @@ struct ConfigFile {
     /// The settings with their values, as a flag would have them.
     settings: Vec<(String, String)>,
     access: GrantConfig,
+    quotas: Quotas,
 }
 
 /// Parses the arguments of a command line, together with the configuration file that they or the
@@ -52,7 +58,11 @@ pub fn parse(arguments: &[OsString]) -> Result<Arguments, clap::Error> {
     let mut command = Arguments::command();
     let known = settings(&command, path);
     let read = read(&file).and_then(|text| ConfigFile::parse(&text, &known));
-    let ConfigFile { settings, access } = read.map_err(in_file)?;
+    let ConfigFile {
+        settings,
+        access,
+        quotas,
+    } = read.map_err(in_file)?;
     command = with_defaults(command, path, &settings);
     // The arguments alone were right, so that a fault is one of the file.
     let matches = command
@@ -60,7 +70,7 @@ pub fn parse(arguments: &[OsString]) -> Result<Arguments, clap::Error> {
         .map_err(|error| in_file(error.to_string()))?;
     let mut parsed = Arguments::from_arg_matches(&matches)?;
     if let Some((_, config)) = serve_config(&mut parsed.command) {
-        config.access = access;
+        (config.access, config.quotas) = (access, quotas);
     }
     Ok(parsed)
 }
@@ -142,6 +152,8 @@ impl ConfigFile {
                 file.access.grants = tables::<Grant>(GRANT, value)?;
             } else if name == ISSUER {
                 file.access.issuers = tables::<Issuer>(ISSUER, value)?;
+            } else if name == QUOTA {
+                file.quotas = quotas(tables::<QuotaTable>(QUOTA, value)?)?;
             } else if known.contains(&name) {
                 let value = as_flag(&value).ok_or_else(|| {
                     format!("`{name}` must be a text, a number, or true or false")
@@ -189,7 +201,9 @@ fn unknown(name: &str, known: &[String]) -> String {
     let near: Vec<String> = near.map(|it| format!("`{it}`")).collect();
     if near.is_empty() {
         let known = known.join(", ");
-        format!("there is no setting `{name}`; there are {known}, [[{GRANT}]] and [[{ISSUER}]]")
+        format!(
+            "there is no setting `{name}`; there are {known}, [[{GRANT}]], [[{ISSUER}]] and [[{QUOTA}]]"
+        )
     } else {
         let near = near.join(" or ");
         format!("there is no setting `{name}`; is {near} meant?")
@@ -316,6 +330,28 @@ mod tests {
                 "grant 1: unknown field `scope`",
             ),
             ("[[grant]]\nname = \"a\"", "grant 1: missing field `scopes`"),
+            ("[[quota]]\ntenant = \"acme/\"", "quota 1: limits nothing"),
+            (
+                "[[quota]]\ntenant = \"acme\"\ncalendars = 1",
+                "quota 1: tenant \"acme\" must be empty, or letters",
+            ),
+            (
+                "[[quota]]\ntenant = \"acme/x/\"\ncalendars = 1",
+                "with one / at the end",
+            ),
+            (
+                "[[quota]]\ncalendars = 1\n[[quota]]\ncalendars = 2",
+                "quota 2: another one has no tenant either",
+            ),
+            (
+                "[[quota]]\ntenant = \"a/\"\ncalendars = 1\n[[quota]]\ntenant = \"a/\"\ncalendars = 2",
+                "quota 2: another one is of tenant \"a/\" too",
+            ),
+            ("[[quota]]\ncalendars = -1", "quota 1: invalid value"),
+            (
+                "[[quota]]\nappointments = 1",
+                "unknown field `appointments`",
+            ),
         ] {
             let error = served(file, &[]).unwrap_err();
             assert!(

@@ -40,6 +40,8 @@ mod output;
 #[cfg(feature = "server")]
 mod progress;
 #[cfg(feature = "server")]
+mod quota_table;
+#[cfg(feature = "server")]
 pub mod reload;
 #[cfg(feature = "server")]
 pub mod restore;

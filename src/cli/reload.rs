@@ -7,6 +7,7 @@ use tokio::sync::watch::Receiver;
 
 use crate::auth::{Access, Grants};
 use crate::config::ServeConfig;
+use crate::engine::TenantQuotas;
 use crate::telemetry::{self, LogFilter};
 use bookd_core::token::Tokens;
 
@@ -29,6 +30,7 @@ pub(super) struct Reloadable<'a> {
     pub(super) access: &'a Access,
     /// The tokens of its store, which may make callers need credentials, whatever the grants are.
     pub(super) tokens: Receiver<Tokens>,
+    pub(super) quotas: TenantQuotas,
     pub(super) log: &'a LogFilter,
 }
 
@@ -57,6 +59,9 @@ impl Reloadable<'_> {
         if let Err(error) = self.log.replace(&again.log) {
             tracing::error!(%error, "what is logged stays as it is");
         }
+        if let Err(error) = self.quotas.replace(again.quotas.clone()) {
+            tracing::error!(%error, "quotas stay as they are");
+        }
         self.access.replace(grants);
         self.access.set_call_rate(again.rate());
         self.say_what_changed(&again);
@@ -72,8 +77,8 @@ impl Reloadable<'_> {
             }
         }
         tracing::info!(
-            "the configuration was read again: grants, tokens, keys of issuers, rates of callers and what is \
-             logged; time zones and all other settings need a restart"
+            "the configuration was read again: grants, tokens, keys of issuers, rates of callers, quotas and \
+             what is logged; time zones and all other settings need a restart"
         );
     }
 }

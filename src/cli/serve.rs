@@ -99,6 +99,7 @@ async fn serve(
         config,
         access: &access,
         tokens: service.tokens(),
+        quotas: service.quotas(),
         log,
     };
     let reload = || running.reload(read_again);
@@ -183,6 +184,7 @@ fn parts(config: &ServeConfig, zones: Arc<Zones>) -> Parts {
             layout: Layout::Threads,
             is_clock_confirmed: config.confirm_clock,
             keep_changes: config.keep_changes.map(|days| i64::from(days) * DAY),
+            quotas: config.quotas.clone(),
             ..engine::Settings::default()
         },
         limits: ServerLimits::default(),

@@ -33,7 +33,10 @@ use super::snapshots::{Commits, Snapshots};
 use super::stall::Stall;
 use super::stop::{Stopped, goes_on_without};
 use super::writer_clock::WriterClock;
-use super::{ActorShared, BATCH_MAX, DeletionSettings, Failure, Load, MAILBOX_MAX, Mail, Settings};
+use super::{
+    ActorShared, BATCH_MAX, DeletionSettings, Failure, Load, MAILBOX_MAX, Mail, Settings,
+    TenantQuotas,
+};
 use crate::log::retention::Retention;
 use crate::log::subscriptions::Publisher;
 
@@ -87,6 +90,7 @@ pub(super) struct Actor {
     /// Nothing more is decided, because `Engine::cut` was called.
     is_cut: Arc<AtomicBool>,
     pub(super) metrics: Arc<EngineMetrics>,
+    pub(super) quotas: TenantQuotas,
 }
 
 impl Actor {
@@ -102,6 +106,7 @@ impl Actor {
             snapshots,
             is_cut,
             metrics,
+            quotas,
         } = shared;
         let expiries = boot
             .expiring
@@ -143,6 +148,7 @@ impl Actor {
             is_refused: false,
             is_cut,
             metrics,
+            quotas,
         }
     }
 
@@ -411,7 +417,7 @@ impl Actor {
             self.metrics.batch_commands.observe_len(envelopes.len());
         }
         let stall = Stall::begin(&envelopes);
-        let mut batch = Batch::new(&self.state, now);
+        let mut batch = Batch::new(&self.state, now, &self.quotas);
         for (_, appointment) in &due {
             let expired = expire(&self.state, *appointment, now);
             if let Some(change) =
@@ -449,28 +455,6 @@ impl Actor {
             self.end_deletion();
         }
         done
-    }
-
-    /// Answers requests for calendars: loaded, or the first that does not exist, or why it cannot
-    /// be loaded.
-    fn answer_loads(&self, loads: Vec<Load>, error: Option<&StoreError>) {
-        for Load {
-            calendars, reply, ..
-        } in loads
-        {
-            let unloadable = calendars.iter().find_map(|id| self.unloadable.get(id));
-            let why = error
-                .map(|it| Failure::StoreUnavailable(it.to_string()))
-                .or_else(|| unloadable.cloned());
-            let absent = || {
-                calendars
-                    .iter()
-                    .find(|id| !self.state.calendars.contains_key(*id))
-                    .cloned()
-            };
-            let answer = why.map_or_else(|| Ok(absent()), Err);
-            drop(reply.send(answer));
-        }
     }
 
     /// Takes the expiries that are due at `now` out of the heap, at most `EXPIRIES_MAX`.

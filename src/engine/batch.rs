@@ -13,6 +13,7 @@ use bookd_core::change::{Change, Event};
 use bookd_core::command::Command;
 use bookd_core::decide::{Decision, Outcome, decide_within};
 use bookd_core::ids::{AppointmentKey, CalendarId, Revision};
+use bookd_core::quota::Steps;
 use bookd_core::reach::Reach;
 use bookd_core::refusal::Refusal;
 use bookd_core::state::State;
@@ -20,6 +21,7 @@ use bookd_core::time::Instant;
 use bookd_core::token::Tokens;
 
 use super::reply::{self, Reply};
+use super::tenant_quotas::{self, TenantQuotas};
 use super::{Failure, SubmitOptions};
 
 /// A command with its options and the channel of its answer.
@@ -44,6 +46,9 @@ pub(super) struct Batch {
     commands: Vec<(Command, SubmitOptions)>,
     /// The calendars of which a limit now counts appointments that are not in memory.
     pub(super) lacking_past: Vec<CalendarId>,
+    /// What the changes add to what tenants have.
+    pub(super) steps: Option<Steps>,
+    quotas: TenantQuotas,
     /// Revision, time, next key and tokens before the batch.
     state_before: (Revision, Instant, AppointmentKey, Tokens),
 }
@@ -56,7 +61,7 @@ pub(super) struct Draft {
 }
 
 impl Batch {
-    pub(super) fn new(state: &State, now: Instant) -> Self {
+    pub(super) fn new(state: &State, now: Instant, quotas: &TenantQuotas) -> Self {
         Self {
             now,
             changes: Vec::new(),
@@ -65,6 +70,8 @@ impl Batch {
             answers: Vec::new(),
             commands: Vec::new(),
             lacking_past: Vec::new(),
+            steps: quotas.batch(now),
+            quotas: quotas.clone(),
             state_before: (
                 state.revision,
                 state.last_time,
@@ -133,6 +140,7 @@ impl Batch {
             }
         }
         let decision = decide_within(&options.reach, state, command, self.now)?;
+        self.quotas.expect(self.steps.as_ref(), state, &decision)?;
         if options.is_dry_run {
             return Ok(dry_run(state, decision, self.now));
         }
@@ -175,6 +183,7 @@ impl Batch {
                 }
             }
         }
+        tenant_quotas::count(&mut self.steps, state, &change.events);
         state.apply(&change);
         for event in &change.events {
             if let Event::ProfileChanged { calendar, .. } | Event::TypePut { calendar, .. } = event

@@ -63,6 +63,28 @@ impl PrefetchSource for Actor {
 }
 
 impl Actor {
+    /// Answers requests for calendars: loaded, or the first that does not exist, or why it cannot
+    /// be loaded.
+    pub(super) fn answer_loads(&self, loads: Vec<Load>, error: Option<&StoreError>) {
+        for Load {
+            calendars, reply, ..
+        } in loads
+        {
+            let unloadable = calendars.iter().find_map(|id| self.unloadable.get(id));
+            let why = error
+                .map(|it| Failure::StoreUnavailable(it.to_string()))
+                .or_else(|| unloadable.cloned());
+            let absent = || {
+                calendars
+                    .iter()
+                    .find(|id| !self.state.calendars.contains_key(*id))
+                    .cloned()
+            };
+            let answer = why.map_or_else(|| Ok(absent()), Err);
+            drop(reply.send(answer));
+        }
+    }
+
     /// Loads everything that the commands of a batch look at. Returns the stored answers of the
     /// requests among them that were made before.
     pub(super) fn prepare(

@@ -36,6 +36,7 @@ mod stall;
 mod status;
 mod stop;
 mod submit;
+mod tenant_quotas;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests;
@@ -68,6 +69,7 @@ pub use settings::{BATCH_MAX, CALENDARS_IN_MEMORY_MAX, MAILBOX_MAX, Settings};
 pub use snapshots::View;
 pub use status::EngineStatus;
 pub use stop::Stopped;
+pub use tenant_quotas::{NotCounted, TenantQuotas};
 pub use watch::{CalendarWatch, Wakeup, Watch, Watched};
 
 use actor_thread::ActorThread;
@@ -119,6 +121,7 @@ pub struct Engine {
     is_cut: Arc<AtomicBool>,
     metrics: Arc<EngineMetrics>,
     store: StoreStatus,
+    quotas: TenantQuotas,
 }
 
 /// What the actor shares with the handles of the engine.
@@ -127,6 +130,7 @@ struct ActorShared {
     snapshots: Arc<Snapshots>,
     is_cut: Arc<AtomicBool>,
     metrics: Arc<EngineMetrics>,
+    quotas: TenantQuotas,
 }
 
 /// The running threads of the engine, to be joined at the end.
@@ -155,6 +159,7 @@ impl Engine {
     ) -> Result<(Self, RunningEngine), StoreError> {
         let clock = Arc::new(EngineClock::new(clock));
         let boot = store.boot()?;
+        let quotas = TenantQuotas::start(settings.quotas.clone(), &mut *store, boot.last_time)?;
         let readers = |count| {
             (0..count)
                 .map(|_| store.reader())
@@ -177,14 +182,14 @@ impl Engine {
             snapshots: Arc::clone(&snapshots),
             is_cut: Arc::clone(&is_cut),
             metrics: Arc::clone(&metrics),
+            quotas: quotas.clone(),
         };
+        let (layout, deletion_settings) = (settings.layout, settings.deletion_settings);
+        let decides_on_snapshots = settings.decides_on_snapshots;
         let actor = actor::Actor::new(store, boot, shared, (commits, publisher), settings);
-        let worker = ActorThread::spawn(actor, mail, settings.layout);
-        let (decides_on_snapshots, searches) = (
-            settings.decides_on_snapshots,
-            Offload::new(settings.layout, SEARCHES_MAX),
-        );
-        let (deletion_settings, deletions) = (settings.deletion_settings, Arc::default());
+        let worker = ActorThread::spawn(actor, mail, layout);
+        let searches = Offload::new(layout, SEARCHES_MAX);
+        let deletions = Arc::default();
         let engine = Self {
             mailbox,
             snapshots,
@@ -202,6 +207,7 @@ impl Engine {
             is_cut,
             metrics,
             store: status,
+            quotas,
         };
         Ok((engine, RunningEngine { worker, waker }))
     }
@@ -345,6 +351,11 @@ impl Engine {
     /// The tokens of the store as of the last commit, and each time that they change.
     pub fn tokens(&self) -> Receiver<Tokens> {
         self.snapshots.tokens()
+    }
+
+    /// The quotas of tenants, to be replaced or looked at.
+    pub fn quotas(&self) -> TenantQuotas {
+        self.quotas.clone()
     }
 
     /// The last published revision.

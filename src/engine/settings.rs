@@ -3,6 +3,7 @@
 use super::deletion::DeletionSettings;
 use crate::layout::Layout;
 use crate::log::WatchSettings;
+use bookd_core::quota::Quotas;
 
 /// The number of commands that the mailbox holds; as many more may wait in the writer's queue. A
 /// full mailbox refuses at once: waiting longer than this many decisions helps nobody.
@@ -15,7 +16,7 @@ pub const BATCH_MAX: usize = 1_024;
 pub const CALENDARS_IN_MEMORY_MAX: usize = 200_000;
 
 /// The settings with which an engine starts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Whether it runs on threads of its own.
     pub layout: Layout,
@@ -38,6 +39,8 @@ pub struct Settings {
     pub decides_on_snapshots: bool,
     /// When and in which slices the calendars with many appointments are deleted.
     pub deletion_settings: DeletionSettings,
+    /// How much each tenant may have.
+    pub quotas: Quotas,
 }
 
 impl Default for Settings {
@@ -51,6 +54,7 @@ impl Default for Settings {
             watch: WatchSettings::default(),
             decides_on_snapshots: true,
             deletion_settings: DeletionSettings::default(),
+            quotas: Quotas::default(),
         }
     }
 }

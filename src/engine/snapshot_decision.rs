@@ -12,7 +12,7 @@ use crate::store::{Last, Moment, Reader, StoreError};
 use bookd_core::appointment::{Appointment, EmailKey};
 use bookd_core::calendar::Calendar;
 use bookd_core::command::Command;
-use bookd_core::decide::{decide_within, expire};
+use bookd_core::decide::{Decision, decide_within, expire};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, SeriesId};
 use bookd_core::reach::Reach;
 use bookd_core::state::State;
@@ -21,6 +21,7 @@ use bookd_core::time::Instant;
 use super::batch::{Draft, dry_run};
 use super::prefetch::{PrefetchSource, add_appointments, prefetch};
 use super::snapshots::Snapshots;
+use super::tenant_quotas::TenantQuotas;
 use super::{Answer, Failure, SubmitOptions};
 
 /// The source of one decision: a moment of the store, and the published calendars.
@@ -114,14 +115,14 @@ pub(super) fn load(reader: &mut dyn Reader, ids: &[CalendarId]) -> Result<Loaded
 /// The answer to a dry run, or the refusal of a command; none when the writer must decide.
 pub(super) fn answer(
     reader: &mut dyn Reader,
-    snapshots: &Snapshots,
+    shared: (&Snapshots, &TenantQuotas),
     command: &Command,
     options: &SubmitOptions,
     clock: Instant,
 ) -> Result<Option<Result<Answer, Failure>>, StoreError> {
     let mut answer = None;
     reader.at_once(&mut |moment| {
-        answer = answer_at(moment, snapshots, command, options, clock)?;
+        answer = answer_at(moment, shared, command, options, clock)?;
         Ok(())
     })?;
     Ok(answer)
@@ -129,7 +130,7 @@ pub(super) fn answer(
 
 fn answer_at(
     moment: &mut dyn Moment,
-    snapshots: &Snapshots,
+    (snapshots, quotas): (&Snapshots, &TenantQuotas),
     command: &Command,
     options: &SubmitOptions,
     clock: Instant,
@@ -155,7 +156,13 @@ fn answer_at(
     let needs = command.needs_within(&options.reach);
     prefetch(&mut source, &[needs], [], now)?;
     source.expire(now)?;
-    let decision = match decide_within(&options.reach, &source.state, command, now) {
+    let within_quotas = |decision: Decision| {
+        let steps = quotas.batch(now);
+        let expected = quotas.expect(steps.as_ref(), &source.state, &decision);
+        expected.map(|()| decision)
+    };
+    let decided = decide_within(&options.reach, &source.state, command, now);
+    let decision = match decided.and_then(within_quotas) {
         Err(refusal) => return Ok(Some(Err(refusal.into()))),
         Ok(decision) if options.is_dry_run => decision,
         Ok(_) => return Ok(None),

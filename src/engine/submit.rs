@@ -209,14 +209,12 @@ impl Engine {
         command: Arc<Command>,
         options: &SubmitOptions,
     ) -> Result<Option<Result<Answer, Failure>>, Failure> {
-        let (snapshots, clock, options) = (
-            Arc::clone(&self.snapshots),
-            Arc::clone(&self.clock),
-            options.clone(),
-        );
+        let (snapshots, clock) = (Arc::clone(&self.snapshots), Arc::clone(&self.clock));
+        let (options, quotas) = (options.clone(), self.quotas.clone());
         let deadline = options.deadline;
         let ask = move |reader: &mut dyn Reader| {
-            snapshot_decision::answer(reader, &snapshots, &command, &options, clock.now())
+            let shared = (&*snapshots, &quotas);
+            snapshot_decision::answer(reader, shared, &command, &options, clock.now())
         };
         match self.read_by(&self.deciders, deadline, ask).await {
             Ok(answer) => Ok(answer),

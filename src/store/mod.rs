@@ -22,6 +22,7 @@ use bookd_core::calendar::{Calendar, LoadedClaims};
 use bookd_core::change::Change;
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId};
 use bookd_core::log::LogEvent;
+use bookd_core::quota::Usage;
 use bookd_core::reach::Reach;
 use bookd_core::time::Instant;
 use bookd_core::time::zone::Zone;
@@ -111,6 +112,8 @@ pub struct CommitBatch<'a> {
 pub trait Store: Send {
     /// The state from which the engine starts.
     fn boot(&mut self) -> Result<Boot, StoreError>;
+    /// What each tenant has, with the appointments that end after `now`. It reads the whole store.
+    fn usage(&mut self, now: Instant) -> Result<Usage, StoreError>;
     /// Loads calendars, each with every claim that must be in memory at `now`; none for one that
     /// does not exist.
     fn load_calendars(

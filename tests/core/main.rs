@@ -34,6 +34,7 @@ mod model;
 mod outside;
 mod pair;
 mod prefixes;
+mod quotas;
 mod random;
 mod reference;
 mod rule_texts;

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use bookd_core::appointment::AppointmentState as S;
 use bookd_core::appointment::{Appointment, Assignment, Invitee, PersonDetails};
 use bookd_core::calendar::Calendar;
+use bookd_core::change::Change;
 use bookd_core::command::{Booking, Command, Move, NewId, Start};
 use bookd_core::decide::{decide, expire};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Caller};
+use bookd_core::quota::{QuotaStep, Steps, Usage, steps};
 use bookd_core::refusal::Refusal;
 use bookd_core::slots::multi_calendar;
 use bookd_core::slots::rules;
@@ -41,6 +43,8 @@ pub(crate) struct Pair {
     pub(crate) tally: BTreeMap<(&'static str, Outcome), u32>,
     pub(crate) state: State,
     pub(crate) reference: Reference,
+    /// What tenants have, counted change by change.
+    usage: Usage,
 }
 
 impl Pair {
@@ -64,9 +68,18 @@ impl Pair {
         };
         Self {
             tally: BTreeMap::new(),
+            usage: all_of(&state, now),
             state,
             reference,
         }
+    }
+
+    /// Counts and applies a change.
+    fn apply(&mut self, change: &Change) {
+        let mut counted = Steps::at(change.time);
+        counted.add(steps(&self.state, &change.events));
+        counted.make(&mut self.usage);
+        self.state.apply(change);
     }
 
     /// Moves the clock on, and records the expiries on both sides.
@@ -84,7 +97,7 @@ impl Pair {
             if let Some(change) = expire(&self.state, id, now)
                 .and_then(|it| it.change(&self.state, now, Caller::default()))
             {
-                self.state.apply(&change);
+                self.apply(&change);
                 assert!(
                     expire(&self.state, id, now).is_none(),
                     "an expiry is recorded once"
@@ -213,13 +226,19 @@ impl Pair {
         let decision = decide(&self.state, command, now).map_err(|refusal| kind(&refusal))?;
         let change = decision.change(&self.state, now, Caller::default());
         if let Some(change) = &change {
-            self.state.apply(change);
+            self.apply(change);
         }
         Ok(change.is_some())
     }
 
-    /// Checks that both sides have the same appointments.
+    /// Checks that both sides have the same appointments, and that they are counted right.
     pub(crate) fn compare(&self) {
+        let now = self.reference.now;
+        assert_eq!(
+            self.usage.all(now),
+            all_of(&self.state, now).all(now),
+            "the count of tenants"
+        );
         assert_eq!(
             self.state.appointments.len(),
             self.reference.appointments.len()
@@ -263,6 +282,16 @@ impl Pair {
 }
 
 /// The name of a command in the tally.
+/// What tenants have in a state.
+fn all_of(state: &State, now: Instant) -> Usage {
+    let mut usage = Usage::default();
+    let appointments = state.appointments.values();
+    let all = state.calendars.keys().map(QuotaStep::calendar);
+    let all = all.chain(appointments.flat_map(|it| QuotaStep::appointment(it)));
+    all.for_each(|step| usage.take(&step, now));
+    usage
+}
+
 fn name(command: &Command) -> &'static str {
     match command {
         Command::Book(_) => "book",
@@ -355,6 +384,7 @@ pub(crate) fn kind(refusal: &Refusal) -> Refused {
         | Refusal::Series(_)
         | Refusal::TokenNotFound(_)
         | Refusal::CallerRevoked
+        | Refusal::QuotaExceeded(_)
         | Refusal::TooManyTokens => {
             unreachable!("the model sends no command that is refused so: {refusal:?}")
         }

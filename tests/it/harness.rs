@@ -180,7 +180,7 @@ impl Bookd {
             access,
             clock: Arc::new(clock.clone()),
             workers: Workers::Threads(NonZeroUsize::MIN),
-            engine,
+            engine: engine.clone(),
             ..Parts::local(zones)
         };
         let service = Service::start(parts, store).await.unwrap();

@@ -162,6 +162,8 @@ mod precedence;
 mod precedence_calendars;
 #[path = "api/precedence_requests.rs"]
 mod precedence_requests;
+#[path = "api/quotas.rs"]
+mod quotas;
 #[path = "api/race.rs"]
 mod race;
 #[path = "api/random.rs"]

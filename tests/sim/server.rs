@@ -10,13 +10,14 @@ use bookd::engine::{DeletionSettings, Engine, Settings};
 use bookd::layout::Layout;
 use bookd::log::WatchSettings;
 use bookd::zones::Zones;
+use bookd_core::quota::{Quota, Quotas};
 use bookd_transport::{ServerLimits, serve_connection};
 use hyper_util::rt::TokioIo;
 use tonic::transport::{Channel, Endpoint};
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::disk::Machine;
-use crate::world::World;
+use crate::world::{Counting, World};
 
 pub const SERVER: &str = "server";
 const PORT: u16 = 7_070;
@@ -28,7 +29,7 @@ pub fn zones() -> Arc<Zones> {
 }
 
 /// Settings of an engine on the caller's thread, whose deletions by force are staged and whose
-/// watches send series in parts. `decides_on_snapshots` lets it decide large commands off the writer.
+/// watches send series in parts. What tenants have is counted, and refuses nothing. `decides_on_snapshots` lets it decide large commands off the writer.
 pub fn settings(decides_on_snapshots: bool) -> Settings {
     Settings {
         layout: Layout::Inline,
@@ -41,6 +42,13 @@ pub fn settings(decides_on_snapshots: bool) -> Settings {
         deletion_settings: DeletionSettings {
             direct_max: 0,
             slice_size: 1,
+        },
+        quotas: Quotas {
+            others: Quota {
+                calendars: Some(u64::MAX),
+                ..Quota::default()
+            },
+            ..Quotas::default()
         },
         ..Settings::default()
     }
@@ -70,6 +78,10 @@ pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
         "the server starts at revision {}",
         engine.revision()
     ));
+    world.counted.replace(Some(Counting {
+        quotas: engine.quotas(),
+        status: engine.status(),
+    }));
     let api = Api {
         ids: machine.ids(),
         ..Api::new(engine.clone(), zones())

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bookd::clock::{Clock, Reading};
-use bookd::engine::{CLOCK_JUMP_MAX, CLOCK_STEADY};
+use bookd::engine::{CLOCK_JUMP_MAX, CLOCK_STEADY, EngineStatus, TenantQuotas};
 use bookd_core::time::Instant;
 
 use bookd_kit::calls::{Call, Outcome};
@@ -59,7 +59,14 @@ pub enum Phase {
     Over,
 }
 
+/// What the last server counted of tenants, and the revision up to which it did.
+pub struct Counting {
+    pub quotas: TenantQuotas,
+    pub status: EngineStatus,
+}
+
 pub struct World {
+    pub counted: RefCell<Option<Counting>>,
     pub clock: SimClock,
     /// Seconds by which the wall clock is ahead of the virtual time.
     pub jumped: Cell<i64>,
@@ -89,6 +96,7 @@ pub struct World {
 impl World {
     pub fn new(clients: usize) -> Rc<Self> {
         Rc::new(Self {
+            counted: RefCell::default(),
             clock: SimClock(Arc::new(Shown {
                 wall: AtomicI64::new(BEGINNING),
                 uptime: AtomicU64::new(0),

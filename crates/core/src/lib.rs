@@ -12,6 +12,7 @@ pub mod field_violation;
 pub mod ids;
 pub mod log;
 pub mod prefixes;
+pub mod quota;
 pub mod reach;
 pub mod refusal;
 pub mod slots;

@@ -7,6 +7,7 @@ use crate::appointment::series::SeriesReport;
 use crate::appointment::{AppointmentState, Transition};
 use crate::field_violation::FieldViolation;
 use crate::ids::{AppointmentId, CalendarId, SeriesId, TypeId};
+use crate::quota::QuotaExceeded;
 use crate::slots::violation::SlotRefusal;
 use crate::time::Instant;
 use crate::token::TokenId;
@@ -79,6 +80,8 @@ pub enum Refusal {
     TooManyTokens,
     /// The token of the caller was revoked meanwhile.
     CallerRevoked,
+    /// The tenant has as many as its quota allows.
+    QuotaExceeded(Box<QuotaExceeded>),
     /// Occurrences of a series cannot be booked, so that none was.
     Series(Box<SeriesReport>),
     /// The command was refused for one appointment of a series, so that none was changed.

@@ -8,6 +8,7 @@ use bookd_core::appointment::{Appointment, EmailKey};
 use bookd_core::calendar::claims::Claim;
 use bookd_core::calendar::{Calendar, LoadedClaims};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
+use bookd_core::quota::{QuotaStep, Usage};
 use bookd_core::reach::Reach;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
@@ -50,6 +51,15 @@ impl Store for Memory {
             sessions_from,
             tokens,
         })
+    }
+
+    fn usage(&mut self, now: Instant) -> Result<Usage, StoreError> {
+        let (data, mut usage) = (self.lock(), Usage::default());
+        let appointments = data.state.appointments.values();
+        let steps = data.state.calendars.keys().map(QuotaStep::calendar);
+        let steps = steps.chain(appointments.flat_map(|it| QuotaStep::appointment(it)));
+        steps.for_each(|step| usage.take(&step, now));
+        Ok(usage)
     }
 
     fn load_calendars(

@@ -35,6 +35,7 @@ mod touched_calendars;
 mod transaction;
 mod unsettled;
 mod upgrade;
+mod usage;
 mod vfs;
 mod walk;
 mod write;
@@ -51,6 +52,7 @@ use bookd_core::appointment::{Appointment, EmailKey};
 use bookd_core::calendar::{Calendar, LoadedClaims};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
 use bookd_core::log::LogEvent;
+use bookd_core::quota::Usage;
 use bookd_core::reach::Reach;
 use bookd_core::time::Instant;
 use bookd_core::token::Tokens;
@@ -270,6 +272,11 @@ impl Store for Sqlite {
             sessions_from: record::revision(sessions_from)?,
             tokens: tokens::load(connection)?,
         })
+    }
+
+    fn usage(&mut self, now: Instant) -> Result<Usage, StoreError> {
+        let transaction = self.connection.transaction()?;
+        usage::usage(&transaction, now)
     }
 
     fn load_calendars(

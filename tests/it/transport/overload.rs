@@ -322,7 +322,10 @@ async fn given_up_count_until_they_are_decided(
         ..Settings::default()
     };
     let store = Memory::new(7);
-    let start = || Engine::start(Box::new(store.clone()), Arc::new(SystemClock), settings).unwrap();
+    let start = || {
+        let store = Box::new(store.clone());
+        Engine::start(store, Arc::new(SystemClock), settings.clone()).unwrap()
+    };
     let (engine, running) = start();
     let ada = CalendarId::parse("ada").unwrap();
     let profile = Profile::open(Arc::new(Zone::utc()), Availability::default());

@@ -8,6 +8,7 @@ use bookd_core::appointment::{Appointment, EmailKey};
 use bookd_core::calendar::{Calendar, LoadedClaims};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId};
 use bookd_core::log::LogEvent;
+use bookd_core::quota::Usage;
 use bookd_core::reach::Reach;
 use bookd_core::time::Instant;
 
@@ -32,6 +33,10 @@ impl<S: Store> PowerLossStore<S> {
 impl<S: Store> Store for PowerLossStore<S> {
     fn boot(&mut self) -> Result<Boot, StoreError> {
         self.store.boot()
+    }
+
+    fn usage(&mut self, now: Instant) -> Result<Usage, StoreError> {
+        self.store.usage(now)
     }
 
     fn load_calendars(

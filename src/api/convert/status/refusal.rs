@@ -10,6 +10,7 @@ use super::{MESSAGE_VIOLATIONS_MAX, VIOLATIONS_MAX, shortened};
 use crate::proto::v1::ErrorReason as Reason;
 use bookd_core::appointment::AppointmentState;
 use bookd_core::field_violation::FieldViolation;
+use bookd_core::quota::{Countable, QuotaExceeded};
 use bookd_core::refusal::Refusal;
 use bookd_core::token::TOKENS_MAX;
 
@@ -41,6 +42,7 @@ pub(super) fn refused(refusal: &Refusal) -> ErrorAnswer {
         Refusal::TokenNotFound(id) => not_found(Reason::TokenNotFound, "token", id.as_str()),
         Refusal::TooManyTokens => too_many_tokens(),
         Refusal::CallerRevoked => caller_revoked(),
+        Refusal::QuotaExceeded(exceeded) => quota_exceeded(exceeded),
         Refusal::CalendarExists(id) => exists(Reason::CalendarExists, "calendar", id.as_str()),
         Refusal::AppointmentExists(id) => {
             exists(Reason::AppointmentExists, "appointment", &id.to_string())
@@ -102,6 +104,29 @@ fn out_of_reach(id: &str) -> ErrorAnswer {
 fn too_many_tokens() -> ErrorAnswer {
     let message = format!("there are {TOKENS_MAX} tokens already: revoke those that nobody uses");
     ErrorAnswer::new(Code::ResourceExhausted, Reason::TooManyTokens, message)
+}
+
+/// A tenant has as many as it may have.
+fn quota_exceeded(exceeded: &QuotaExceeded) -> ErrorAnswer {
+    let QuotaExceeded {
+        tenant,
+        counted,
+        limit,
+        has,
+    } = exceeded;
+    let (what, fewer) = match counted {
+        Countable::Calendars => ("calendars", "delete calendars"),
+        Countable::UpcomingAppointments => ("upcoming appointments", "cancel some"),
+    };
+    let message = format!(
+        "the quota of tenant {tenant} for {what} is {limit}, and it has {has}: {fewer}, or ask the \
+         operator for more"
+    );
+    ErrorAnswer::new(Code::ResourceExhausted, Reason::QuotaExceeded, message)
+        .with("tenant", tenant.as_str().to_owned())
+        .with("quota", counted.name().to_owned())
+        .with("limit", limit.to_string())
+        .with("has", has.to_string())
 }
 
 /// There is no resource of this name.
