@@ -1,5 +1,6 @@
 //! Why a call has no answer: the engine refused or failed, or the caller may not do it.
 
+use bookd_core::prefixes::Prefixes;
 use bookd_core::refusal::Refusal;
 
 use crate::auth::AuthError;
@@ -13,6 +14,24 @@ pub(crate) enum NoAnswer {
     Failed(Failure),
     /// The caller may not do it.
     NotAllowed(AuthError),
+}
+
+impl NoAnswer {
+    /// What the caller may not do, if that is why: by its rights, or by those that a decision found
+    /// lacking.
+    pub(crate) fn not_allowed(&self) -> Option<AuthError> {
+        match self {
+            Self::NotAllowed(error) => Some(error.clone()),
+            Self::Failed(Failure::Refused(refusal)) => match **refusal {
+                Refusal::OutOfReach(_) => Some(AuthError::OutOfReach {
+                    prefixes: Prefixes::nothing(),
+                }),
+                Refusal::CallerRevoked => Some(AuthError::InvalidCredentials),
+                _ => None,
+            },
+            Self::Failed(_) => None,
+        }
+    }
 }
 
 impl From<Failure> for NoAnswer {

@@ -10,56 +10,21 @@ use http::HeaderMap;
 use tokio::sync::watch::{self, Receiver};
 
 use super::credentials::{Presented, TokenHash};
+use super::error::AuthError;
 use super::fetched_keys::KeyFetches;
 use super::grants::Grants;
 use super::jwt::VerifiedJwt;
 use super::rates::{Rate, RateKey, Rates};
+use super::refusal_log::RefusalLog;
 use super::rights::Rights;
 use super::scopes::MethodScopes;
 use super::store_tokens::{StoreToken, StoreTokens};
 use crate::clock::Clock;
 use crate::proto::v1::{CredentialKind, Scope};
 use bookd_core::ids::Caller;
-use bookd_core::prefixes::Prefixes;
 use bookd_core::time::Instant;
 use bookd_core::token::TokenId;
 use bookd_core::token::{Token, Tokens};
-
-/// Why a call is not let in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AuthError {
-    /// The call has no credentials, and its method wants some.
-    NoCredentials,
-    /// The credentials are unknown, unreadable or no longer valid. Which of these is not told.
-    InvalidCredentials,
-    /// The caller is known, and has none of the wanted scopes.
-    Denied {
-        /// What is wanted of a caller.
-        wanted: MethodScopes,
-    },
-    /// The caller may not ignore rules, which is for staff.
-    StaffOnly,
-    /// The caller may not do this on a calendar that the call names, or on any that it would show.
-    OutOfReach {
-        /// The calendars on which it may.
-        prefixes: Prefixes,
-    },
-    /// The caller may do this for its own appointments alone, and names another customer or asks for
-    /// everybody's.
-    OwnOnly,
-    /// The caller has not all rights that a token is to have, or may not give it this name.
-    BeyondOwnRights {
-        /// What is beyond them.
-        what: String,
-    },
-    /// The server asks nobody for credentials.
-    NotAsked,
-    /// The caller calls too often, or sends wrong credentials too often.
-    TooOften {
-        /// When it may come again.
-        retry_after: Duration,
-    },
-}
 
 /// The connection of a call, as far as it tells who calls.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,6 +33,8 @@ pub struct CallOrigin<'a> {
     pub certificate: Option<&'a str>,
     /// Its address; none for a call within this process.
     pub address: Option<IpAddr>,
+    /// The name of the method that is called.
+    pub method: &'static str,
 }
 
 /// Who calls.
@@ -127,6 +94,8 @@ pub struct Access {
     pub(super) tokens: Option<Arc<StoreTokens>>,
     /// None where nobody is counted.
     rates: Option<Arc<Rates>>,
+    /// None on a server without credentials, which refuses nobody.
+    refusals: Option<Arc<RefusalLog>>,
     /// The name of a caller without credentials. It is made once: a call needs a copy.
     nobody: Caller,
 }
@@ -143,7 +112,8 @@ impl Access {
             grants: Some(Arc::new(watch::Sender::new(Arc::new(grants)))),
             tokens: None,
             rates: Some(Arc::new(Rates::new(None))),
-            nobody: Caller::default(),
+            refusals: Some(Arc::default()),
+            ..Self::default()
         }
     }
 
@@ -211,6 +181,7 @@ impl Access {
             grants: self.grants.clone(),
             tokens: self.tokens.clone(),
             rates: self.rates.clone(),
+            refusals: self.refusals.clone(),
             nobody: Caller::default(),
         }
     }
@@ -300,9 +271,33 @@ impl Access {
                 // every other call for that.
                 let grants = Arc::clone(&grants.borrow());
                 self.identify(&grants, headers, origin)
-                    .map_err(|error| self.slowed_down(error, origin))?
+                    .map_err(|error| self.slowed_down(error, origin))
+                    .inspect_err(|error| self.note(None, origin.method, error))?
             }
         };
+        self.expect_allowed(&principal, origin, wanted)
+            .inspect_err(|error| self.note_refused(&principal, origin.method, error))?;
+        Ok(principal)
+    }
+
+    /// Notes in the log that a call of this principal was refused.
+    pub fn note_refused(&self, principal: &Principal, method: &'static str, error: &AuthError) {
+        self.note(Some(principal), method, error);
+    }
+
+    fn note(&self, principal: Option<&Principal>, method: &'static str, error: &AuthError) {
+        if let Some(refusals) = &self.refusals {
+            refusals.note(principal, method, error);
+        }
+    }
+
+    /// Refuses a principal that calls too often, or has no right to the method.
+    fn expect_allowed(
+        &self,
+        principal: &Principal,
+        origin: CallOrigin<'_>,
+        wanted: MethodScopes,
+    ) -> Result<(), AuthError> {
         if let Some(rates) = self.rates.as_ref().filter(|it| it.counts_calls()) {
             let counted = match &principal.credential {
                 Credential::None => RateKey::address(origin.address),
@@ -313,8 +308,7 @@ impl Access {
             };
             rates.call(&counted).map_err(too_often)?;
         }
-        check(&principal, wanted)?;
-        Ok(principal)
+        check(principal, wanted)
     }
 
     /// Who calls, as the grants are.

@@ -6,6 +6,7 @@
 
 mod access;
 mod credentials;
+mod error;
 mod fetched_keys;
 mod file;
 mod granted_claim;
@@ -14,14 +15,16 @@ mod jwks;
 mod jwks_client;
 mod jwt;
 mod rates;
+mod refusal_log;
 mod rights;
 mod scopes;
 mod secret;
 mod still;
 mod store_tokens;
 
-pub use access::{Access, AuthError, CallOrigin, Principal};
+pub use access::{Access, CallOrigin, Principal};
 pub use credentials::{TOKEN_CHARACTERS_MAX, TOKEN_CHARACTERS_MIN, TokenHash};
+pub use error::AuthError;
 pub use fetched_keys::KeyFetches;
 pub use grants::{Grant, GrantConfig, GrantError, Grants};
 pub use jwt::Issuer;

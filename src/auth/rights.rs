@@ -17,6 +17,13 @@ pub struct Rights {
 }
 
 impl Rights {
+    /// Whether a grant is narrowed to the appointments of a customer, whose name the principal's may
+    /// be.
+    pub(super) fn is_of_customer(&self) -> bool {
+        let mut grants = self.grants.iter().flat_map(|it| it.iter());
+        grants.any(|(_, reach)| reach.customer.is_some())
+    }
+
     /// Every scope on everything.
     pub fn all() -> Self {
         Self::of(Scopes::all(), Reach::ALL)

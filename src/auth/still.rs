@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch::Receiver;
 
-use super::access::{Access, AuthError, Principal, check};
+use super::access::{Access, Principal, check};
+use super::error::AuthError;
 use super::grants::Grants;
 use super::scopes::MethodScopes;
 use bookd_core::token::Tokens;

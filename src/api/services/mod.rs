@@ -24,12 +24,11 @@ mod zone_drift;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll, ready};
 
 use bookd_transport::grpc::REQUEST_BYTES_MAX;
 use bookd_transport::{CertificateName, Peer};
 use bytes::Bytes;
-use futures_util::FutureExt;
-use futures_util::future::Map;
 use prost::Message;
 use tonic::codegen::{Body, StdError};
 use tonic::server::{Grpc, ServerStreamingService, UnaryService};
@@ -39,6 +38,7 @@ use tonic_prost::ProstCodec;
 use crate::api::context::{Answered, Api, Call, leave};
 use crate::api::convert::status;
 use crate::api::encoded::Encoded;
+use crate::api::no_answer::NoAnswer;
 use crate::api::stream::{Messages, Source, StreamReader, messages};
 use crate::auth::{Access, CallOrigin, MethodScopes, Principal};
 use crate::proto::v1 as pb;
@@ -67,6 +67,15 @@ struct Admitted {
     access: Access,
 }
 
+impl Admitted {
+    /// Logs that the caller was refused, if that is the answer.
+    fn note<T>(&self, answered: &Answered<T>) {
+        if let Some(error) = answered.as_ref().err().and_then(NoAnswer::not_allowed) {
+            self.access.note_refused(&self.principal, self.name, &error);
+        }
+    }
+}
+
 /// Lets a call of this method in, or answers it with why not.
 fn admit<B>(
     api: &Api,
@@ -79,6 +88,7 @@ fn admit<B>(
             .and_then(|it| it.certificate.as_deref())
             .map(CertificateName::as_str),
         address: peer.and_then(|it| it.address).map(|it| it.ip()),
+        method: name,
     };
     match api.access.admit(request.headers(), origin, wanted) {
         Ok(principal) => Ok(Admitted {
@@ -96,8 +106,16 @@ fn admit<B>(
 
 /// A handler as tonic calls it: once for the message of a call.
 struct Handler<H> {
-    admitted: Admitted,
+    /// None once it was called.
+    admitted: Option<Admitted>,
     handle: H,
+}
+
+impl<H> Handler<H> {
+    fn take(&mut self) -> Admitted {
+        let admitted = self.admitted.take();
+        admitted.expect("tonic calls the handler of a call once")
+    }
 }
 
 impl<Q, A, H> UnaryService<Q> for Handler<H>
@@ -105,21 +123,38 @@ where
     H: FnMut(Call<Q>) -> Handling<A>,
 {
     type Response = A;
-    type Future = Map<Handling<A>, fn(Answered<A>) -> Result<Response<A>, Status>>;
+    type Future = Leaving<A>;
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
+        let admitted = self.take();
         let Admitted {
             name,
             principal,
             wanted,
             access,
-        } = &self.admitted;
+        } = &admitted;
         // The message may have come long after its headers.
         let handling = match access.still(principal, *wanted) {
             Ok(()) => (self.handle)(Call::enter((name, *wanted), principal.clone(), request)),
             Err(error) => Box::pin(async move { Err(error.into()) }),
         };
-        handling.map(leave)
+        Leaving { handling, admitted }
+    }
+}
+
+/// A handler at work, whose answer leaves by `leave`. A refusal of the caller is logged.
+struct Leaving<A> {
+    handling: Handling<A>,
+    admitted: Admitted,
+}
+
+impl<A> Future for Leaving<A> {
+    type Output = Result<Response<A>, Status>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answered = ready!(self.handling.as_mut().poll(context));
+        self.admitted.note(&answered);
+        Poll::Ready(leave(answered))
     }
 }
 
@@ -136,12 +171,13 @@ where
     type Future = Opening<S::Message>;
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
+        let admitted = self.take();
         let Admitted {
             name,
             principal,
             wanted,
             access,
-        } = &self.admitted;
+        } = &admitted;
         let call = Call::enter((name, *wanted), principal.clone(), request);
         let opening = (self.handle)(call);
         let reader = StreamReader {
@@ -149,7 +185,11 @@ where
             principal: principal.clone(),
             wanted: *wanted,
         };
-        Box::pin(async move { leave(opening.await.map(|source| messages(source, reader))) })
+        Box::pin(async move {
+            let opened = opening.await;
+            admitted.note(&opened);
+            leave(opened.map(|source| messages(source, reader)))
+        })
     }
 }
 
@@ -172,6 +212,7 @@ where
     A: MessageOf<R> + Send + 'static,
     B: Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
 {
+    let admitted = Some(admitted);
     let method = Handler { admitted, handle };
     Box::pin(async move { Ok(grpc().unary(method, request).await) })
 }
@@ -187,6 +228,7 @@ where
     S: Source<Message: MessageOf<R> + Send>,
     B: Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
 {
+    let admitted = Some(admitted);
     let method = Handler { admitted, handle };
     Box::pin(async move { Ok(grpc().server_streaming(method, request).await) })
 }
