@@ -22,6 +22,7 @@ use super::exit::Exit;
 use super::lookup::Lookup;
 use super::output::say;
 use super::run::{complain, run_to_end};
+use crate::auth::Access;
 use crate::engine::Stopped;
 use crate::zones::Zones;
 
@@ -83,7 +84,8 @@ async fn race_somewhere(options: &ClientOptions) -> Result<Slots, CallError> {
         return race(&server).await;
     }
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let service = in_memory(listen, Arc::new(Zones::bundled()), false)
+    let zones = Arc::new(Zones::bundled());
+    let service = in_memory(listen, Access::open(), zones, false)
         .await
         .map_err(CallError::Failed)?;
     let raced = race(&Server::new(
