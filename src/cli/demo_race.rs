@@ -42,7 +42,10 @@ const LOST: &str = "SLOT_TAKEN";
 /// What `bookd demo-race` needs to know.
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "Examples:\n  bookd demo-race\n  bookd demo-race --server 127.0.0.1:50051 --json"
+    after_help = "Examples:\n  bookd demo-race\n  bookd demo-race --server 127.0.0.1:50051 --json\n  \
+                  bookd demo-race --server https://localhost:50051 --server-ca ca.pem --token-file root.token\n\n\
+                  On a server that is named it makes a calendar demo-race/… and deletes it at the end; a token \
+                  must have the scopes book and manage on it."
 )]
 pub struct RaceConfig {}
 
