@@ -14,13 +14,12 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
-use tonic::transport::Channel;
 
 pub use super::bench_cpu::ThreadTimes;
 
 use super::bench_cpu;
 use super::bench_load::{BookingLoad, CallEnd, LoadWorker, Phase, Weights};
-use super::client::{CallError, Server};
+use super::client::{CallError, CallerChannel, Server};
 use super::commands::ClientOptions;
 use super::exit::Exit;
 use super::output::say;
@@ -52,9 +51,11 @@ const FSYNC_SECONDS: f64 = 1.0;
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Examples:\n  bookd bench\n  bookd bench --in-flight 256 --connections 8 --seconds 10 --json\n  \
-                        bookd bench --server 127.0.0.1:50051 --only echo,book\n  bookd bench --only book --in-flight 2048 --connections 100 --overload 10\n\n\
+                        bookd bench --server 127.0.0.1:50051 --only echo,book\n  bookd bench --only book --in-flight 2048 --connections 100 --overload 10\n  \
+                        bookd bench --server https://localhost:50051 --server-ca ca.pem --token-file root.token\n\n\
                         Without --server it starts a server of its own, with a database in a folder that it removes \
-                        again. On a server that is named it makes calendars bench/… and deletes them at the end."
+                        again. On a server that is named it makes calendars bench/… and deletes them at the end; \
+                        a token must have the scopes slots, book and manage on these."
 )]
 pub struct BenchConfig {
     /// Calls in flight at a time
@@ -261,16 +262,16 @@ async fn overload(
     Ok(measured)
 }
 
-async fn connect(server: &Server, connections: u32) -> Result<Vec<Channel>, CallError> {
+async fn connect(server: &Server, connections: u32) -> Result<Vec<CallerChannel>, CallError> {
     let mut channels = Vec::new();
     for _ in 0..connections {
-        channels.push(server.connect().await?);
+        channels.push(server.as_caller(server.connect().await?));
     }
     Ok(channels)
 }
 
 /// The channel of a worker: the workers share the channels evenly.
-fn channel(channels: &[Channel], number: u32) -> Channel {
+fn channel(channels: &[CallerChannel], number: u32) -> CallerChannel {
     channels[number as usize % channels.len()].clone()
 }
 

@@ -10,12 +10,11 @@ use std::time::Duration;
 use clap::ValueEnum;
 use prost_types::Timestamp;
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
 
-use super::client::{CallError, Server};
+use super::client::{CallError, CallerChannel, Server};
 use crate::clock::{Clock, SystemClock};
 use crate::proto::v1 as pb;
 use crate::proto::v1::availability_service_client::AvailabilityServiceClient;
@@ -150,7 +149,11 @@ impl BookingLoad {
     }
 
     /// Makes the calendars, open around the clock.
-    pub(super) async fn open(&self, server: &Server, channel: &Channel) -> Result<(), CallError> {
+    pub(super) async fn open(
+        &self,
+        server: &Server,
+        channel: &CallerChannel,
+    ) -> Result<(), CallError> {
         self.for_each_calendar(server, "SetAvailability", |calendar_id| {
             let rule = pb::AvailabilityRule {
                 start_time: "00:00".to_owned(),
@@ -189,7 +192,11 @@ impl BookingLoad {
     }
 
     /// Deletes the calendars with their appointments.
-    pub(super) async fn close(&self, server: &Server, channel: &Channel) -> Result<(), CallError> {
+    pub(super) async fn close(
+        &self,
+        server: &Server,
+        channel: &CallerChannel,
+    ) -> Result<(), CallError> {
         self.for_each_calendar(server, "DeleteCalendar", |calendar_id| {
             let request = pb::DeleteCalendarRequest {
                 calendar_id,
@@ -227,7 +234,7 @@ impl BookingLoad {
 
     /// The worker with this number of `count` workers. It books its share of the calendars, or,
     /// where there are fewer calendars than workers, its share of the times of one calendar.
-    pub(super) fn worker(&self, number: u32, count: u32, channel: Channel) -> LoadWorker {
+    pub(super) fn worker(&self, number: u32, count: u32, channel: CallerChannel) -> LoadWorker {
         let own = (number % self.calendars..self.calendars)
             .step_by(count as usize)
             .map(|number| self.calendar(number));
@@ -276,9 +283,9 @@ pub(super) struct LoadWorker {
     /// The number of its calls, from its own number on, so that workers differ in the order of a
     /// mix.
     turn: u32,
-    health: HealthClient<Channel>,
-    slots: SlotsServiceClient<Channel>,
-    booking: BookingServiceClient<Channel>,
+    health: HealthClient<CallerChannel>,
+    slots: SlotsServiceClient<CallerChannel>,
+    booking: BookingServiceClient<CallerChannel>,
 }
 
 /// The outcome of a call.

@@ -12,6 +12,8 @@ use serde_json::Value;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
@@ -123,13 +125,12 @@ impl Server {
 
     /// A request with what tells who calls.
     fn request<M>(&self, message: M) -> Request<M> {
-        let mut request = Request::new(message);
-        if let Some(token) = &self.token {
-            request
-                .metadata_mut()
-                .insert("authorization", token.clone());
-        }
-        request
+        with_caller(Request::new(message), self.token.as_ref())
+    }
+
+    /// A connection to this server whose every call tells who calls, for generated clients.
+    pub fn as_caller(&self, channel: Channel) -> CallerChannel {
+        InterceptedService::new(channel, CallerToken(self.token.clone()))
     }
 
     /// The same server with these options of TLS.
@@ -208,6 +209,28 @@ impl Server {
         ))
     }
 }
+
+/// The request with this header `authorization`, if there is one.
+fn with_caller<M>(mut request: Request<M>, token: Option<&MetadataValue<Ascii>>) -> Request<M> {
+    if let Some(token) = token {
+        let metadata = request.metadata_mut();
+        metadata.insert("authorization", token.clone());
+    }
+    request
+}
+
+/// Adds the header `authorization` to each call.
+#[derive(Clone, Debug)]
+pub struct CallerToken(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for CallerToken {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        Ok(with_caller(request, self.0.as_ref()))
+    }
+}
+
+/// A connection whose every call tells who calls.
+pub type CallerChannel = InterceptedService<Channel, CallerToken>;
 
 /// A connection to a server.
 pub struct Client {

@@ -11,12 +11,14 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::client::{CallError, Client, Server};
+use super::demo_tenants::TokenFolder;
 use super::exit::Exit;
 use super::lookup::Lookup;
 use super::output::{complain, failed, say};
 use super::run::error_text;
 use super::serve::run_until_stopped;
 use super::words::without_nulls;
+use crate::auth::Access;
 use crate::config::LogConfig;
 use crate::descriptors;
 use crate::exposure::{self, Assurances, Credentials};
@@ -31,9 +33,13 @@ const FILL_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a stop waits for calls in flight.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// The error of tokens that a network would see.
+const BEYOND_THIS_MACHINE: &str = "--tenants is for this machine alone: the demo has no TLS, and whoever reads along could \
+     use the tokens; leave --listen on 127.0.0.1";
+
 /// What `bookd demo` needs to know.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Example:\n  bookd demo --listen 127.0.0.1:50051")]
+#[command(after_help = "Examples:\n  bookd demo --listen 127.0.0.1:50051\n  bookd demo --tenants")]
 pub struct DemoConfig {
     /// The address to listen on; port 0 takes a free one
     #[arg(
@@ -46,6 +52,10 @@ pub struct DemoConfig {
     /// Listen beyond this machine: whoever reaches the port may do everything
     #[arg(long, env = "BOOKD_INSECURE")]
     pub insecure: bool,
+    /// Ask callers for tokens: two tenants that cannot see each other, and an operator; their
+    /// tokens are in files that only you can read, and that are removed when it stops
+    #[arg(long)]
+    pub tenants: bool,
     /// A folder of compiled time zones to use instead of the newer of the system's and the bundled
     /// release
     #[arg(long, env = "BOOKD_ZONES", value_name = "FOLDER")]
@@ -57,6 +67,10 @@ pub struct DemoConfig {
 
 /// Runs the demo until a signal; answers the exit code.
 pub fn run(config: &DemoConfig) -> Exit {
+    if config.tenants && !config.listen.ip().to_canonical().is_loopback() {
+        complain(BEYOND_THIS_MACHINE);
+        return Exit::Usage;
+    }
     let assurances = Assurances {
         insecure: config.insecure,
         ..Assurances::default()
@@ -92,6 +106,7 @@ fn quieter(filter: &str) -> String {
 /// Starts a service with a store in memory.
 pub(super) async fn in_memory(
     listen: SocketAddr,
+    access: Access,
     zones: Arc<Zones>,
     is_logging: bool,
 ) -> Result<Service, String> {
@@ -99,6 +114,7 @@ pub(super) async fn in_memory(
     let store = Memory::new(key);
     let parts = Parts {
         listen,
+        access,
         ..Parts::local(zones)
     };
     Service::start_logging(parts, Box::new(store), is_logging)
@@ -109,16 +125,33 @@ pub(super) async fn in_memory(
 async fn demo(config: &DemoConfig) -> Result<Exit, String> {
     let zones = Arc::new(Zones::load(config.zones.as_deref()).map_err(|error| error.to_string())?);
     let signals = Signals::new()?;
-    let service = in_memory(config.listen, zones, config.log.log_calls).await?;
+    let tokens = config.tenants.then(TokenFolder::new).transpose()?;
+    let access = match &tokens {
+        Some(tokens) => tokens.access()?,
+        None => Access::open(),
+    };
+    let service = in_memory(config.listen, access, zones, config.log.log_calls).await?;
     let address = service.local_addr();
     exposure::warn(address, Credentials::default());
-    let client = Client::connect(&Server::new(reachable(address), FILL_TIMEOUT))
-        .await
-        .map_err(|error| error_text(&error))?;
-    let filled = fill(&client).await.map_err(|error| error_text(&error))?;
-    drop(client);
-    say(&banner(address, &filled));
+    let filled = fill_as_operator(&reachable(address), tokens.as_ref()).await;
+    let filled = filled.map_err(|error| error_text(&error))?;
+    say(&banner(address, &filled, tokens.as_ref()));
     run_until_stopped(service, signals, GRACE, None::<fn()>).await
+}
+
+/// Fills the server at this address, and creates the tokens of the tenants if there are any.
+async fn fill_as_operator(
+    address: &str,
+    tokens: Option<&TokenFolder>,
+) -> Result<Vec<Filled>, CallError> {
+    let server = Server::new(address, FILL_TIMEOUT);
+    let Some(tokens) = tokens else {
+        return fill(&Client::connect(&server).await?).await;
+    };
+    let operator = Client::connect(&tokens.as_operator(server)?).await?;
+    let filled = fill(&operator).await?;
+    tokens.create_tokens(&operator).await?;
+    Ok(filled)
 }
 
 /// The address at which a client on this machine reaches a server that listens on `address`.
@@ -335,7 +368,7 @@ async fn book(
 }
 
 /// The text that is printed when the demo has started.
-fn banner(address: SocketAddr, filled: &[Filled]) -> String {
+fn banner(address: SocketAddr, filled: &[Filled], tokens: Option<&TokenFolder>) -> String {
     let rows: Vec<String> = filled
         .iter()
         .map(|filled| {
@@ -346,12 +379,22 @@ fn banner(address: SocketAddr, filled: &[Filled]) -> String {
         })
         .collect();
     let server = reachable(address);
+    let commands = tokens.map_or_else(|| commands(&server), |tokens| tokens.commands(&server));
     format!(
         "bookd {version} demonstrates itself on {address}, in memory: nothing is kept when it stops\n\
          \n\
          {rows}\n\
          \n\
-         Try it, in another terminal:\n\
+         {commands}",
+        version = env!("CARGO_PKG_VERSION"),
+        rows = rows.join("\n"),
+    )
+}
+
+/// The part of the banner with commands for a server that asks nobody for credentials.
+fn commands(server: &str) -> String {
+    format!(
+        "Try it, in another terminal:\n\
          \n\
          \x20 export BOOKD_SERVER={server}\n\
          \x20 bookd calendars\n\
@@ -362,9 +405,9 @@ fn banner(address: SocketAddr, filled: &[Filled]) -> String {
          \x20 bookd list acme/ada --state pending        # then: bookd approve ID\n\
          \x20 bookd demo-race\n\
          \n\
+         Two tenants that cannot see each other, each with a token: bookd demo --tenants\n\
+         \n\
          \x20 grpcurl -plaintext {server} list\n\
          \x20 grpcurl -plaintext -d '{{\"calendar_id\":\"studio/yoga\",\"appointment_type_id\":\"class\",\"date\":\"'$(date -d tomorrow +%F)'\"}}' {server} bookd.v1.SlotsService/ListSlots\n",
-        version = env!("CARGO_PKG_VERSION"),
-        rows = rows.join("\n"),
     )
 }

@@ -22,6 +22,7 @@ use super::exit::Exit;
 use super::lookup::Lookup;
 use super::output::say;
 use super::run::{complain, run_to_end};
+use crate::auth::Access;
 use crate::engine::Stopped;
 use crate::zones::Zones;
 
@@ -41,7 +42,10 @@ const LOST: &str = "SLOT_TAKEN";
 /// What `bookd demo-race` needs to know.
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "Examples:\n  bookd demo-race\n  bookd demo-race --server 127.0.0.1:50051 --json"
+    after_help = "Examples:\n  bookd demo-race\n  bookd demo-race --server 127.0.0.1:50051 --json\n  \
+                  bookd demo-race --server https://localhost:50051 --server-ca ca.pem --token-file root.token\n\n\
+                  On a server that is named it makes a calendar demo-race/… and deletes it at the end; a token \
+                  must have the scopes book and manage on it."
 )]
 pub struct RaceConfig {}
 
@@ -83,7 +87,8 @@ async fn race_somewhere(options: &ClientOptions) -> Result<Slots, CallError> {
         return race(&server).await;
     }
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let service = in_memory(listen, Arc::new(Zones::bundled()), false)
+    let zones = Arc::new(Zones::bundled());
+    let service = in_memory(listen, Access::open(), zones, false)
         .await
         .map_err(CallError::Failed)?;
     let raced = race(&Server::new(

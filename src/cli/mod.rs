@@ -28,6 +28,8 @@ pub mod dates;
 pub mod demo;
 #[cfg(feature = "server")]
 pub mod demo_race;
+#[cfg(feature = "server")]
+mod demo_tenants;
 pub mod exit;
 #[cfg(feature = "server")]
 pub mod export;

@@ -106,8 +106,12 @@ mod holds;
 mod hostile;
 #[path = "transport/hostile_connections.rs"]
 mod hostile_connections;
+#[path = "transport/hostile_credentials.rs"]
+mod hostile_credentials;
 #[path = "transport/hostile_frames.rs"]
 mod hostile_frames;
+#[path = "transport/hostile_issuers.rs"]
+mod hostile_issuers;
 #[path = "transport/hostile_many.rs"]
 mod hostile_many;
 #[path = "transport/hostile_memory.rs"]

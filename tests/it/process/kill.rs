@@ -153,20 +153,24 @@ impl Drop for Process {
 }
 
 pub async fn open(channel: &Channel) {
+    AvailabilityServiceClient::new(channel.clone())
+        .set_availability(around_the_clock())
+        .await
+        .unwrap();
+}
+
+/// The calendar that `nth` books, open around the clock.
+pub fn around_the_clock() -> pb::SetAvailabilityRequest {
     let rule = pb::AvailabilityRule {
         start_time: "00:00".to_owned(),
         end_time: "24:00".to_owned(),
         ..Default::default()
     };
-    let request = pb::SetAvailabilityRequest {
+    pb::SetAvailabilityRequest {
         calendar_id: "ada".to_owned(),
         rules: vec![rule],
         ..Default::default()
-    };
-    AvailabilityServiceClient::new(channel.clone())
-        .set_availability(request)
-        .await
-        .unwrap();
+    }
 }
 
 /// The booking of the n-th free hour from tomorrow on.

@@ -10,13 +10,17 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use bookd::proto::v1 as pb;
+use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use tempfile::TempDir;
-use tonic::transport::Channel;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Request, Status};
 
 use crate::harness::connect;
 use crate::http2::PATIENCE;
-use crate::kill::{Process, nth, open};
+use crate::kill::{Process, around_the_clock, nth};
 
 /// The resources of a process.
 #[derive(Clone, Copy, Debug)]
@@ -72,10 +76,42 @@ pub fn binary() -> String {
     std::env::var("BOOKD_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_bookd").to_owned())
 }
 
+/// How the client that behaves well is let in; the default is for a server that asks for nothing.
+#[derive(Clone, Default)]
+pub struct GoodClient {
+    /// The header `authorization` of its calls.
+    pub bearer: Option<MetadataValue<Ascii>>,
+    /// The authority of the server's certificate, in PEM; none without TLS.
+    pub authority: Option<String>,
+}
+
+impl GoodClient {
+    /// A new connection to the server, inside TLS if it talks TLS.
+    pub async fn connect(&self, address: SocketAddr) -> Channel {
+        let Some(authority) = &self.authority else {
+            return connect(address).await;
+        };
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority));
+        let endpoint = Endpoint::from_shared(format!("https://{address}")).unwrap();
+        endpoint.tls_config(tls).unwrap().connect().await.unwrap()
+    }
+}
+
+impl Interceptor for GoodClient {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(bearer) = &self.bearer {
+            let metadata = request.metadata_mut();
+            metadata.insert("authorization", bearer.clone());
+        }
+        Ok(request)
+    }
+}
+
 /// A server under attack, and a client that behaves well.
 pub struct Besieged {
     process: Process,
     folder: TempDir,
+    client: GoodClient,
     channel: Channel,
     booked: i64,
     before: Held,
@@ -114,14 +150,22 @@ impl Besieged {
     /// Starts a server with a calendar and lets it serve a little, so that its memory has its usual
     /// size.
     pub async fn start() -> Besieged {
-        let folder = tempfile::tempdir().unwrap();
-        let process = serve(&folder, &[]);
-        let channel = connect(process.address).await;
-        open(&channel).await;
+        Self::start_with(tempfile::tempdir().unwrap(), &[], GoodClient::default()).await
+    }
+
+    /// The same with these words at the end of the command, and this client.
+    pub async fn start_with(folder: TempDir, words: &[&str], client: GoodClient) -> Besieged {
+        let process = serve(&folder, words);
+        let channel = client.connect(process.address).await;
+        AvailabilityServiceClient::with_interceptor(channel.clone(), client.clone())
+            .set_availability(around_the_clock())
+            .await
+            .unwrap();
         let before = Held::of(process.id());
         let mut besieged = Besieged {
             process,
             folder,
+            client,
             channel,
             booked: 0,
             before,
@@ -136,6 +180,15 @@ impl Besieged {
         self.process.address
     }
 
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// What the server has written to its log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("errors")).unwrap()
+    }
+
     /// The connection of the client that behaves well.
     pub fn channel(&self) -> Channel {
         self.channel.clone()
@@ -146,7 +199,8 @@ impl Besieged {
         let mut booked = Vec::new();
         for _ in 0..times {
             self.booked += 1;
-            let mut client = BookingServiceClient::new(self.channel.clone());
+            let mut client =
+                BookingServiceClient::with_interceptor(self.channel.clone(), self.client.clone());
             let answer =
                 tokio::time::timeout(PATIENCE, client.book_appointment(nth(self.booked))).await;
             let answer = answer.expect("others are served").unwrap().into_inner();
@@ -185,7 +239,7 @@ impl Besieged {
             Held::of(self.process.id()),
             self.before
         );
-        self.channel = connect(self.process.address).await;
+        self.channel = self.client.connect(self.process.address).await;
         self.books(1).await;
         let Besieged {
             process,
