@@ -290,11 +290,12 @@ impl Grants {
 }
 
 fn principal_name(name: &str) -> Result<Caller, String> {
-    let is_name = !name.trim().is_empty()
+    let is_name = !name.is_empty()
+        && name.trim() == name
         && name.chars().count() <= NAME_CHARACTERS_MAX
         && !name.chars().any(char::is_control);
     is_name.then(|| Caller(Arc::from(name))).ok_or_else(|| {
-        format!("`name` must have 1 to {NAME_CHARACTERS_MAX} characters, none of them control characters")
+        format!("`name` must have 1 to {NAME_CHARACTERS_MAX} characters, no control characters, and no space at its ends")
     })
 }
 

@@ -280,19 +280,31 @@ fn banner(address: &str, admin: Option<SocketAddr>, config: &ServeConfig, zones:
             " --server-ca ca.pem --client-cert client.pem --client-key client.key",
         ),
     };
+    let grpcurl = if config.reflection {
+        by_grpcurl(address, grpcurl)
+    } else {
+        "Try it".to_owned()
+    };
     format!(
         "bookd {version} serves gRPC{with} on {address}, keeps {store}, time zones {release} ({source})\n\
          {admin}\n\
-         Try it, with grpcurl:\n\
+         {grpcurl} with this program: bookd slots ada tomorrow --server {address}{bookd}",
+        version = env!("CARGO_PKG_VERSION"),
+        store = config.store,
+        release = zones.release(),
+        source = zones.source(),
+    )
+}
+
+/// Calls with grpcurl, which reads the contract by reflection.
+fn by_grpcurl(address: &str, grpcurl: &str) -> String {
+    format!(
+        "Try it, with grpcurl:\n\
          \n\
          \x20 grpcurl {grpcurl} -d '{{\"calendar_id\":\"ada\",\"time_zone\":\"Europe/Paris\",\"rules\":[{{\"start_time\":\"09:00\",\"end_time\":\"17:00\"}}]}}' {address} bookd.v1.AvailabilityService/SetAvailability\n\
          \x20 grpcurl {grpcurl} -d '{{\"calendar_id\":\"ada\",\"date\":\"'$(date -d tomorrow +%F)'\"}}' {address} bookd.v1.SlotsService/ListSlots\n\
          \x20 grpcurl {grpcurl} -d '{{\"calendar_id\":\"ada\",\"local_start\":\"'$(date -d tomorrow +%F)'T09:00\",\"invitee\":{{\"name\":\"Grace\"}}}}' {address} bookd.v1.BookingService/BookAppointment\n\
          \n\
-         or with this program: bookd slots ada tomorrow --server {address}{bookd}",
-        version = env!("CARGO_PKG_VERSION"),
-        store = config.store,
-        release = zones.release(),
-        source = zones.source(),
+         or"
     )
 }
