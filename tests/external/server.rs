@@ -47,7 +47,7 @@ pub fn serving(command: &mut Command) -> (Started, String) {
     let mut process = Started::new(command.stdout(Stdio::piped()));
     let mut output = BufReader::new(process.child().stdout.take().unwrap());
     let mut banner = String::new();
-    while !banner.contains("or with this program") {
+    while !banner.contains("with this program") {
         assert_ne!(output.read_line(&mut banner).unwrap(), 0, "{banner}");
     }
     (process, banner)

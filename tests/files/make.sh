@@ -12,7 +12,7 @@ folder=$(mktemp -d)
 trap 'kill "$server" 2> /dev/null || true; rm -r "$folder"' EXIT
 "$bookd" serve --listen 127.0.0.1:0 --store "sqlite:$folder/bookd.db" --log warn > "$folder/banner" &
 server=$!
-until grep -q "or with this program" "$folder/banner"; do :; done
+until grep -q "with this program" "$folder/banner"; do :; done
 BOOKD_SERVER=$(sed -n 's/.* serves gRPC on \([^,]*\),.*/\1/p' "$folder/banner")
 export BOOKD_SERVER
 call() { "$bookd" call "$1" "$2" --json > "$folder/answer" || { echo "$1 $2" >&2; exit 1; }; }

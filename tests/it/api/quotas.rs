@@ -362,7 +362,7 @@ async fn the_binary_takes_quotas_of_its_file_and_others_at_sighup() {
     );
     let mut served = command(&home.join("bookd.db"));
     served.arg("--config").arg(&file);
-    let process = Process::spawn(served, "or with this program");
+    let process = Process::spawn(served, "with this program");
     let server = process.address.to_string();
     let open = |calendar: &str| bookd(&server, home, &["hours", calendar, "daily", "09:00-17:00"]);
     assert!(open("acme/ada").status.success());

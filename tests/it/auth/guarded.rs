@@ -223,7 +223,7 @@ async fn the_binary_asks_for_tokens_and_reads_them_again_at_sighup() {
     served.arg("--config").arg(&file);
     let errors = home.join("errors");
     let log = std::fs::File::create(&errors).unwrap();
-    let process = Process::spawn_into(served, "or with this program", Stdio::from(log));
+    let process = Process::spawn_into(served, "with this program", Stdio::from(log));
     let server = process.address.to_string();
     let ask = |words: &[&str]| bookd(&server, home, words);
     let exit = |output: &std::process::Output| output.status.code();

@@ -209,7 +209,7 @@ async fn a_server_starts_without_the_keys_of_an_issuer_that_cannot_be_reached() 
     std::fs::write(&file, text).unwrap();
     let mut command = command(&folder.path().join("bookd.db"));
     command.arg("--config").arg(&file);
-    let process = Process::spawn(command, "or with this program");
+    let process = Process::spawn(command, "with this program");
     let channel = connect(process.address).await;
     let mut info = ServerInfoServiceClient::new(channel);
     info.get_server_info(pb::GetServerInfoRequest::default())

@@ -129,7 +129,7 @@ fn the_bench_and_the_race_send_their_token_inside_tls_with_every_call() {
     serving.current_dir(&home).args(["--config", "bookd.toml"]);
     serving.args(["--tls-cert", "server.pem", "--tls-key", "server.key"]);
     serving.args(["--client-ca", "ca.pem"]);
-    let process = Process::spawn(serving, "or with this program");
+    let process = Process::spawn(serving, "with this program");
     let server = format!("https://localhost:{}", process.address.port());
     let tls = "--server-ca ca.pem --client-cert client.pem --client-key client.key";
     let tls: Vec<&str> = tls.split(' ').collect();

@@ -271,6 +271,6 @@ fn tokens_of_the_store_keep_strangers_away_and_want_tls_off_this_machine() {
     assert!(refused(&[]).contains("--plaintext-behind-proxy"));
     assert!(refused(&["--insecure"]).contains("--plaintext-behind-proxy"));
     let behind = started(&["--plaintext-behind-proxy"]);
-    let process = Process::spawn(behind, "or with this program");
+    let process = Process::spawn(behind, "with this program");
     assert!(process.terminate().success());
 }

@@ -186,7 +186,7 @@ async fn a_stop_does_not_say_that_all_is_on_disk_when_the_file_is_gone() {
         "--store",
         &format!("sqlite:{}", file.display()),
     ]);
-    let process = Process::spawn(serve, "or with this program");
+    let process = Process::spawn(serve, "with this program");
     remove(&file);
     let (status, message) = tokio::task::spawn_blocking(|| process.terminate_and_read())
         .await

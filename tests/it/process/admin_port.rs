@@ -446,7 +446,7 @@ fn an_address_that_others_reach_must_be_meant() {
     assert!(!file.exists(), "nothing was touched");
     let mut exposed = command(&file);
     exposed.args(["--admin", "0.0.0.0:0", "--admin-exposed"]);
-    let process = Process::spawn(exposed, "or with this program");
+    let process = Process::spawn(exposed, "with this program");
     assert!(
         process
             .banner

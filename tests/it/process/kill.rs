@@ -47,7 +47,7 @@ pub fn command(file: &Path) -> Command {
 
 impl Process {
     pub fn start(file: &Path) -> Self {
-        Self::spawn(command(file), "or with this program")
+        Self::spawn(command(file), "with this program")
     }
 
     /// Starts a command that prints its address; it is ready after it has printed `last`.

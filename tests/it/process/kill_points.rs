@@ -160,7 +160,7 @@ async fn life(file: &Path, end: End, record: &Record, callers: Vec<Caller>) -> V
     if let End::At(moment, times) = end {
         command.env("BOOKD_DIE_AT", format!("{moment:?}:{times}"));
     }
-    let process = Process::spawn(command, "or with this program");
+    let process = Process::spawn(command, "with this program");
     let channel = connect(process.address).await;
     let watching = tokio::spawn(follow(
         connect(process.address).await,

@@ -28,7 +28,7 @@ async fn served() -> String {
     let folder = tempfile::tempdir().unwrap();
     let mut command = command(&folder.path().join("bookd.db"));
     command.args(["--admin", "127.0.0.1:0"]);
-    let process = Process::spawn(command, "or with this program");
+    let process = Process::spawn(command, "with this program");
     let admin = process.banner.split("http://").nth(1).unwrap();
     let admin = admin.split('/').next().unwrap().parse().unwrap();
     let channel = connect(process.address).await;

@@ -41,7 +41,7 @@ pub fn start(folder: &Path, configuration: &str) -> Process {
         .arg("--config")
         .arg(&file);
     let log = std::fs::File::create(folder.join("errors")).unwrap();
-    Process::spawn_into(served, "or with this program", Stdio::from(log))
+    Process::spawn_into(served, "with this program", Stdio::from(log))
 }
 
 /// What a method of reflection answers to nothing at all: it is there, or not.

@@ -17,7 +17,7 @@ use crate::tls::Files;
 /// A free port of this machine.
 const HERE: &str = "127.0.0.1:0";
 /// The last line that a server prints before it serves.
-const READY: &str = "or with this program";
+const READY: &str = "with this program";
 
 /// The command that serves a file, without TLS.
 fn serving(file: &Path, listen: &str, log: &str) -> Command {

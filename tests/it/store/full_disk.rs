@@ -90,7 +90,7 @@ impl Small {
     /// Waits until the server serves, and connects.
     async fn ready(&mut self) -> Channel {
         let mut said = String::new();
-        while !said.contains("or with this program") {
+        while !said.contains("with this program") {
             let log = || std::fs::read_to_string(&self.log).unwrap();
             assert_ne!(
                 self.output.read_line(&mut said).unwrap(),

@@ -143,7 +143,7 @@ pub fn serve(folder: &TempDir, words: &[&str]) -> Process {
         .append(true)
         .open(folder.path().join("errors"))
         .unwrap();
-    Process::spawn_into(command, "or with this program", Stdio::from(errors))
+    Process::spawn_into(command, "with this program", Stdio::from(errors))
 }
 
 impl Besieged {

@@ -110,7 +110,7 @@ async fn log_of(flags: &[&str]) -> Vec<String> {
             folder.path().join("bookd.db").display()
         ))
         .args(flags);
-    let process = Process::spawn(command, "or with this program");
+    let process = Process::spawn(command, "with this program");
     let channel = connect(process.address).await;
     make_calls(process.address, &channel).await;
     drop(channel);
