@@ -22,15 +22,23 @@ impl NoAnswer {
     pub(crate) fn not_allowed(&self) -> Option<AuthError> {
         match self {
             Self::NotAllowed(error) => Some(error.clone()),
-            Self::Failed(Failure::Refused(refusal)) => match **refusal {
-                Refusal::OutOfReach(_) => Some(AuthError::OutOfReach {
-                    prefixes: Prefixes::nothing(),
-                }),
-                Refusal::CallerRevoked => Some(AuthError::InvalidCredentials),
-                _ => None,
-            },
+            Self::Failed(Failure::Refused(refusal)) => lacking_right(refusal),
             Self::Failed(_) => None,
         }
+    }
+}
+
+/// The right that a decision found lacking, if that is why it refused.
+fn lacking_right(refusal: &Refusal) -> Option<AuthError> {
+    match refusal {
+        Refusal::OutOfReach(_) => Some(AuthError::OutOfReach {
+            prefixes: Prefixes::nothing(),
+        }),
+        Refusal::CallerRevoked => Some(AuthError::InvalidCredentials),
+        Refusal::InBatch { refusal, .. } | Refusal::OfSeries { refusal, .. } => {
+            lacking_right(refusal)
+        }
+        _ => None,
     }
 }
 

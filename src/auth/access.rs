@@ -17,7 +17,7 @@ use super::jwt::VerifiedJwt;
 use super::rates::{Rate, RateKey, Rates};
 use super::refusal_log::RefusalLog;
 use super::rights::Rights;
-use super::scopes::MethodScopes;
+use super::scopes::{MethodScopes, Scopes};
 use super::store_tokens::{StoreToken, StoreTokens};
 use crate::clock::Clock;
 use crate::proto::v1::{CredentialKind, Scope};
@@ -69,6 +69,17 @@ impl Principal {
         }
     }
 
+    /// Whether its name may be that of a customer: it is narrowed to one, or somebody else than the
+    /// operator gave the name and it has no rights.
+    pub(super) fn may_be_customer(&self) -> bool {
+        let is_named_elsewhere = matches!(
+            self.credential,
+            Credential::Certificate(_) | Credential::Jwt(_)
+        );
+        let has_rights = self.rights.scopes() != Scopes::default();
+        self.rights.is_of_customer() || (is_named_elsewhere && !has_rights)
+    }
+
     /// What told who it is.
     pub fn kind(&self) -> CredentialKind {
         match self.credential {
@@ -94,7 +105,7 @@ pub struct Access {
     pub(super) tokens: Option<Arc<StoreTokens>>,
     /// None where nobody is counted.
     rates: Option<Arc<Rates>>,
-    /// None on a server without credentials, which refuses nobody.
+    /// None on a server without credentials.
     refusals: Option<Arc<RefusalLog>>,
     /// The name of a caller without credentials. It is made once: a call needs a copy.
     nobody: Caller,
@@ -245,6 +256,19 @@ impl Access {
                 () = replaced => {}
             }
         }
+    }
+
+    /// Keeps the log of refused calls current, for ever.
+    pub async fn keep_refusals_logged(&self) -> Infallible {
+        match &self.refusals {
+            Some(refusals) => refusals.keep_flushed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Logs what was refused since its last line, at the end.
+    pub fn flush_refusals(&self) {
+        self.refusals.iter().for_each(|it| it.flush());
     }
 
     /// What the fetches of keys came to.

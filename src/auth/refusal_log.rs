@@ -1,10 +1,10 @@
 //! Log lines of refused calls: who called what, and why it was refused.
 //!
-//! The same refusal is logged at once and then once in [`PAUSE`] with how often it was since, so that
-//! nobody fills a disk by calling. A line has nothing of the call's contents, and not the name of a
-//! customer.
+//! The same refusal is logged at once and then once in [`PAUSE`] with how often it was since. A line
+//! has nothing of the call's contents, and no name that may be a customer's.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::mem::take;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -20,8 +20,8 @@ const PAUSE: Duration = Duration::from_secs(10);
 const REFUSALS_MAX: usize = 1_000;
 /// The caller of further refusals.
 const OTHERS: &str = "others";
-/// The caller in place of a customer's name.
-const CUSTOMER: &str = "a customer";
+/// The caller in place of a person's name.
+const PERSON: &str = "a person";
 
 /// A refusal, as it is told apart from others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +45,26 @@ pub(super) struct RefusalLog {
     logged: Mutex<HashMap<RefusedCall, Logged>>,
 }
 
+/// A line that is due.
+#[derive(Debug, PartialEq, Eq)]
+struct RefusalLine {
+    refused: RefusedCall,
+    /// How often, since the line before.
+    times: u64,
+}
+
+impl RefusalLine {
+    fn write(self) {
+        let Self { refused, times } = self;
+        let RefusedCall {
+            caller,
+            method,
+            reason,
+        } = refused;
+        tracing::info!(caller, method, reason, times, "a call was refused");
+    }
+}
+
 impl RefusalLog {
     /// Notes a refused call of a principal, none if it is not known.
     pub(super) fn note(
@@ -58,22 +78,29 @@ impl RefusalLog {
             method,
             reason: error.reason(),
         };
-        if let Some((refused, times)) = self.due(refused, Deadline::now()) {
-            let RefusedCall {
-                caller,
-                method,
-                reason,
-            } = refused;
-            tracing::info!(caller, method, reason, times, "a call was refused");
+        if let Some(line) = self.noted(refused, Deadline::now()) {
+            line.write();
         }
     }
 
-    /// The refusal with how often it was since it was logged last, if a line is due.
-    fn due(&self, refused: RefusedCall, now: Deadline) -> Option<(RefusedCall, u64)> {
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        if logged.len() >= REFUSALS_MAX && !logged.contains_key(&refused) {
-            logged.retain(|_, it| now < it.at + PAUSE || it.unlogged > 0);
+    /// Logs once in [`PAUSE`] what was refused again since its line, for ever.
+    pub(super) async fn keep_flushed(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            self.flush();
         }
+    }
+
+    /// Logs what was refused again since its line.
+    pub(super) fn flush(&self) {
+        for line in self.due(Deadline::now()) {
+            line.write();
+        }
+    }
+
+    /// Notes a refusal; the line that is due at once.
+    fn noted(&self, refused: RefusedCall, now: Deadline) -> Option<RefusalLine> {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         let is_told_apart = logged.len() < REFUSALS_MAX || logged.contains_key(&refused);
         let refused = if is_told_apart {
             refused
@@ -84,31 +111,43 @@ impl RefusalLog {
                 ..refused
             }
         };
-        match logged.get_mut(&refused) {
-            None => {
-                let first = Logged {
-                    at: now,
-                    unlogged: 0,
-                };
-                logged.insert(refused.clone(), first);
-                Some((refused, 1))
-            }
-            Some(it) => {
-                it.unlogged += 1;
-                let is_due = now >= it.at + PAUSE;
-                is_due.then(|| {
-                    it.at = now;
-                    (refused, take(&mut it.unlogged))
-                })
-            }
+        if let Some(known) = logged.get_mut(&refused) {
+            known.unlogged += 1;
+            return None;
         }
+        let first = Logged {
+            at: now,
+            unlogged: 0,
+        };
+        logged.insert(refused.clone(), first);
+        Some(RefusalLine { refused, times: 1 })
+    }
+
+    /// The lines of what was refused again since its line of at least [`PAUSE`] ago. What was not is
+    /// forgotten, so that its next refusal has a line at once.
+    fn due(&self, now: Deadline) -> Vec<RefusalLine> {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = Vec::new();
+        logged.retain(|refused, it| {
+            if now < it.at + PAUSE {
+                return true;
+            }
+            let times = take(&mut it.unlogged);
+            if times > 0 {
+                it.at = now;
+                let refused = refused.clone();
+                lines.push(RefusalLine { refused, times });
+            }
+            times > 0
+        });
+        lines
     }
 }
 
-/// The caller's name, unless it may be a person's.
+/// The caller's name, unless it may be that of a person who nobody granted anything, or of a customer.
 fn shown(principal: &Principal) -> String {
-    if principal.rights.is_of_customer() {
-        CUSTOMER.to_owned()
+    if principal.may_be_customer() {
+        PERSON.to_owned()
     } else {
         principal.name.0.to_string()
     }
@@ -127,29 +166,37 @@ mod tests {
     }
 
     #[test]
-    fn the_same_refusal_is_one_line_at_once_and_then_one_in_ten_seconds_with_its_count() {
+    fn the_same_refusal_is_one_line_at_once_and_then_one_with_its_count() {
         let (log, begun) = (RefusalLog::default(), Deadline::now());
-        let times = |caller: &str, seconds: u64| {
-            let due = log.due(call(caller), begun + Duration::from_secs(seconds));
-            due.map(|(_, times)| times)
+        let at = |seconds: u64| begun + Duration::from_secs(seconds);
+        let is_said = |caller: &str, seconds| log.noted(call(caller), at(seconds)).is_some();
+        let due = |seconds| {
+            let mut lines = log.due(at(seconds));
+            lines.sort_unstable_by(|a, b| a.refused.caller.cmp(&b.refused.caller));
+            let lines = lines.into_iter().map(|it| (it.refused.caller, it.times));
+            lines.collect::<Vec<_>>()
         };
-        assert_eq!(times("desk", 0), Some(1));
-        assert_eq!(times("page", 1), Some(1));
-        assert_eq!((times("desk", 1), times("desk", 9)), (None, None));
-        assert_eq!(times("desk", 10), Some(3));
-        assert_eq!((times("desk", 11), times("desk", 20)), (None, Some(2)));
+        assert!(is_said("desk", 0) && is_said("page", 1));
+        assert!(!is_said("desk", 1) && !is_said("desk", 9));
+        assert_eq!(due(9), []);
+        // Those that were refused and then never again are said too.
+        assert_eq!(due(11), [("desk".to_owned(), 2)]);
+        assert!(!is_said("desk", 12));
+        assert_eq!(due(20), []);
+        assert_eq!(due(21), [("desk".to_owned(), 1)]);
+        assert_eq!(due(31), []);
+        assert!(is_said("desk", 32) && is_said("page", 32));
     }
 
     #[test]
-    fn many_callers_are_counted_together_in_bounded_memory() {
+    fn many_callers_are_counted_together_in_bounded_memory_and_told_apart_again_later() {
         let (log, begun) = (RefusalLog::default(), Deadline::now());
-        let lines = (0..5_000).filter_map(|number| log.due(call(&number.to_string()), begun));
         let (mut told_apart, mut together) = (0, 0);
-        for (refused, _) in lines {
-            if refused.caller == OTHERS {
-                together += 1;
-            } else {
-                told_apart += 1;
+        for number in (0..5_000).chain(0..5_000) {
+            match log.noted(call(&number.to_string()), begun) {
+                Some(line) if line.refused.caller == OTHERS => together += 1,
+                Some(_) => told_apart += 1,
+                None => {}
             }
         }
         assert_eq!((told_apart, together), (REFUSALS_MAX, 1));
@@ -158,12 +205,11 @@ mod tests {
                 .lock()
                 .is_ok_and(|it| it.len() == REFUSALS_MAX + 1)
         );
-        // Those of before make room.
-        let later = begun + PAUSE;
-        assert_eq!(
-            log.due(call("new"), later).map(|(it, _)| it.caller),
-            Some("new".to_owned())
-        );
-        assert!(log.logged.lock().is_ok_and(|it| it.len() == 2));
+        let lines = log.due(begun + PAUSE);
+        let times: u64 = lines.iter().map(|it| it.times).sum();
+        assert_eq!(times + told_apart as u64 + together, 10_000);
+        assert_eq!(log.due(begun + 2 * PAUSE), []);
+        let new = log.noted(call("new"), begun + 2 * PAUSE);
+        assert_eq!(new.map(|it| it.refused.caller), Some("new".to_owned()));
     }
 }

@@ -17,8 +17,7 @@ pub struct Rights {
 }
 
 impl Rights {
-    /// Whether a grant is narrowed to the appointments of a customer, whose name the principal's may
-    /// be.
+    /// Whether a grant is narrowed to the appointments of a customer.
     pub(super) fn is_of_customer(&self) -> bool {
         let mut grants = self.grants.iter().flat_map(|it| it.iter());
         grants.any(|(_, reach)| reach.customer.is_some())

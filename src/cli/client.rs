@@ -16,6 +16,7 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
+use tonic_types::StatusExt;
 
 use super::client_tls::{ClientTlsOptions, innermost, tls_failure};
 use super::exit::Exit;
@@ -46,6 +47,11 @@ pub enum CallError {
     Failed(String),
 }
 
+/// Whether something is exhausted that a retry does not bring back.
+fn is_for_good(status: &Status) -> bool {
+    status.code() == Code::ResourceExhausted && status.get_details_retry_info().is_none()
+}
+
 impl CallError {
     /// The exit code of a command that fails with this error.
     pub fn exit(&self) -> Exit {
@@ -53,6 +59,8 @@ impl CallError {
             Self::Usage(_) => Exit::Usage,
             Self::Unreachable(_) => Exit::TryAgain,
             Self::NoAnswer(_) => Exit::NoAnswer,
+            // What helps is no retry, but to have less or to be allowed more.
+            Self::Refused(status) if is_for_good(status) => Exit::NotAllowed,
             Self::Refused(status) => status.code().into(),
             Self::Nothing(_) => Exit::NotFound,
             Self::Failed(_) => Exit::Failed,

@@ -60,7 +60,7 @@ impl Reloadable<'_> {
             tracing::error!(%error, "what is logged stays as it is");
         }
         if let Err(error) = self.quotas.replace(again.quotas.clone()) {
-            tracing::error!(%error, "quotas stay as they are");
+            tracing::error!(%error, "no quota is in force");
         }
         self.access.replace(grants);
         self.access.set_call_rate(again.rate());

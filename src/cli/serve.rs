@@ -113,7 +113,9 @@ async fn serve(
         exit = run_until_stopped(service, signals, config.grace, Some(reload)) => exit,
         never = certificates => match never {},
         never = access.keep_keys_current() => match never {},
+        never = access.keep_refusals_logged() => match never {},
     };
+    access.flush_refusals();
     // A stop that was cut short waits for no collector.
     if let (Some(exporting), Ok(Exit::Done)) = (exporting, &exit) {
         exporting.stop().await;

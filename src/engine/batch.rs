@@ -13,7 +13,7 @@ use bookd_core::change::{Change, Event};
 use bookd_core::command::Command;
 use bookd_core::decide::{Decision, Outcome, decide_within};
 use bookd_core::ids::{AppointmentKey, CalendarId, Revision};
-use bookd_core::quota::Steps;
+use bookd_core::quota::{QuotaStep, Steps};
 use bookd_core::reach::Reach;
 use bookd_core::refusal::Refusal;
 use bookd_core::state::State;
@@ -21,7 +21,7 @@ use bookd_core::time::Instant;
 use bookd_core::token::Tokens;
 
 use super::reply::{self, Reply};
-use super::tenant_quotas::{self, TenantQuotas};
+use super::tenant_quotas::{TenantQuotas, steps_of};
 use super::{Failure, SubmitOptions};
 
 /// A command with its options and the channel of its answer.
@@ -140,7 +140,9 @@ impl Batch {
             }
         }
         let decision = decide_within(&options.reach, state, command, self.now)?;
-        self.quotas.expect(self.steps.as_ref(), state, &decision)?;
+        let steps = steps_of(self.steps.as_ref(), state, &decision.events);
+        let by = (decision.cause, &options.reach);
+        self.quotas.expect(self.steps.as_ref(), &steps, by)?;
         if options.is_dry_run {
             return Ok(dry_run(state, decision, self.now));
         }
@@ -158,7 +160,7 @@ impl Batch {
                     token: decision.outcome.token.as_ref().map(|it| it.id.clone()),
                 });
             }
-            self.apply(state, change);
+            self.apply_counted(state, change, steps);
         }
         let calendar = decision
             .outcome
@@ -175,6 +177,14 @@ impl Batch {
 
     /// Adds a change to the batch and applies it to the state.
     pub(super) fn apply(&mut self, state: &mut State, change: Change) {
+        let steps = steps_of(self.steps.as_ref(), state, &change.events);
+        self.apply_counted(state, change, steps);
+    }
+
+    fn apply_counted(&mut self, state: &mut State, change: Change, counted: Vec<QuotaStep>) {
+        if let Some(steps) = &mut self.steps {
+            steps.add(counted);
+        }
         for event in &change.events {
             for id in event.calendars() {
                 if !self.before.contains_key(id) {
@@ -183,7 +193,6 @@ impl Batch {
                 }
             }
         }
-        tenant_quotas::count(&mut self.steps, state, &change.events);
         state.apply(&change);
         for event in &change.events {
             if let Event::ProfileChanged { calendar, .. } | Event::TypePut { calendar, .. } = event

@@ -187,7 +187,7 @@ impl Actor {
         let shown: Vec<_> = touched
             .map(|id| (id.clone(), self.state.calendars.get(id).cloned()))
             .collect();
-        self.quotas.made(batch.steps.take());
+        self.quotas.made(batch.steps.take(), self.state.revision);
         let events = batch.changes.iter().flat_map(|change| &change.events);
         if events.into_iter().any(|event| event.token().is_some()) {
             self.snapshots.publish_tokens(self.state.tokens.clone());

@@ -159,7 +159,8 @@ impl Engine {
     ) -> Result<(Self, RunningEngine), StoreError> {
         let clock = Arc::new(EngineClock::new(clock));
         let boot = store.boot()?;
-        let quotas = TenantQuotas::start(settings.quotas.clone(), &mut *store, boot.last_time)?;
+        let last = (boot.revision, boot.last_time);
+        let quotas = TenantQuotas::start(settings.quotas.clone(), &mut *store, last)?;
         let readers = |count| {
             (0..count)
                 .map(|_| store.reader())

@@ -12,7 +12,7 @@ use crate::store::{Last, Moment, Reader, StoreError};
 use bookd_core::appointment::{Appointment, EmailKey};
 use bookd_core::calendar::Calendar;
 use bookd_core::command::Command;
-use bookd_core::decide::{Decision, decide_within, expire};
+use bookd_core::decide::{decide_within, expire};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, SeriesId};
 use bookd_core::reach::Reach;
 use bookd_core::state::State;
@@ -21,7 +21,7 @@ use bookd_core::time::Instant;
 use super::batch::{Draft, dry_run};
 use super::prefetch::{PrefetchSource, add_appointments, prefetch};
 use super::snapshots::Snapshots;
-use super::tenant_quotas::TenantQuotas;
+use super::tenant_quotas::{TenantQuotas, steps_of};
 use super::{Answer, Failure, SubmitOptions};
 
 /// The source of one decision: a moment of the store, and the published calendars.
@@ -156,17 +156,21 @@ fn answer_at(
     let needs = command.needs_within(&options.reach);
     prefetch(&mut source, &[needs], [], now)?;
     source.expire(now)?;
-    let within_quotas = |decision: Decision| {
-        let steps = quotas.batch(now);
-        let expected = quotas.expect(steps.as_ref(), &source.state, &decision);
-        expected.map(|()| decision)
-    };
-    let decided = decide_within(&options.reach, &source.state, command, now);
-    let decision = match decided.and_then(within_quotas) {
+    let decision = match decide_within(&options.reach, &source.state, command, now) {
         Err(refusal) => return Ok(Some(Err(refusal.into()))),
-        Ok(decision) if options.is_dry_run => decision,
-        Ok(_) => return Ok(None),
+        Ok(decision) => decision,
     };
+    let batch = quotas.batch(now);
+    let steps = steps_of(batch.as_ref(), &source.state, &decision.events);
+    let by = (decision.cause, &options.reach);
+    if let Err(refusal) = quotas.expect(batch.as_ref(), &steps, by) {
+        // Commits go on meanwhile: what tenants have may be counted of another moment.
+        let is_of_moment = quotas.is_as_of(revision);
+        return Ok(is_of_moment.then(|| Err(refusal.into())));
+    }
+    if !options.is_dry_run {
+        return Ok(None);
+    }
     let Draft {
         outcome, calendar, ..
     } = dry_run(&source.state, decision, now);

@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::store::{Store, StoreError};
 use bookd_core::change::{Cause, Event};
-use bookd_core::decide::Decision;
-use bookd_core::quota::{Quotas, Steps, Tenant, Usage, steps};
+use bookd_core::ids::Revision;
+use bookd_core::prefixes::Prefixes;
+use bookd_core::quota::{QuotaStep, Quotas, Steps, Tenant, Usage, steps};
+use bookd_core::reach::Reach;
 use bookd_core::refusal::Refusal;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
@@ -24,22 +26,30 @@ pub struct NotCounted;
 pub struct TenantQuotas {
     quotas: Arc<RwLock<Quotas>>,
     /// None where nothing is counted.
-    usage: Option<Arc<Mutex<Usage>>>,
+    usage: Option<Arc<Mutex<CountedUsage>>>,
+}
+
+/// What tenants have as of a revision.
+#[derive(Debug)]
+struct CountedUsage {
+    revision: Revision,
+    usage: Usage,
 }
 
 impl TenantQuotas {
-    /// The quotas of a store whose last change is of `last_time`.
+    /// The quotas of a store whose last change has this revision and time.
     pub(super) fn start(
         quotas: Quotas,
         store: &mut dyn Store,
-        last_time: Instant,
+        (revision, last_time): (Revision, Instant),
     ) -> Result<Self, StoreError> {
         let usage = (!quotas.is_empty())
             .then(|| store.usage(last_time))
             .transpose()?;
+        let usage = usage.map(|usage| Arc::new(Mutex::new(CountedUsage { revision, usage })));
         Ok(Self {
             quotas: Arc::new(RwLock::new(quotas)),
-            usage: usage.map(|it| Arc::new(Mutex::new(it))),
+            usage,
         })
     }
 
@@ -59,7 +69,7 @@ impl TenantQuotas {
     /// What each tenant has at `now`, which is not before the last change: its name, its calendars,
     /// its upcoming appointments. None where nothing is counted.
     pub fn usage(&self, now: Instant) -> Option<Vec<(Tenant, u64, u64)>> {
-        self.usage.as_ref().map(|it| locked(it).all(now))
+        self.usage.as_ref().map(|it| locked(it).usage.all(now))
     }
 
     /// The steps of a batch at `now`; none where nothing is counted.
@@ -67,29 +77,42 @@ impl TenantQuotas {
         self.usage.is_some().then(|| Steps::at(now))
     }
 
-    /// Refuses a decision on this state by which a tenant has more than its quota allows, after the
-    /// steps of its batch. An import is of the operator, who sets the quotas.
+    /// Refuses a change by which a tenant has more than its quota allows, after the steps of the
+    /// batch. An import is of the operator, who sets the quotas. A caller who may not see all of the
+    /// tenant is not told how much it has.
     pub(super) fn expect(
         &self,
         earlier: Option<&Steps>,
-        state: &State,
-        decision: &Decision,
+        further: &[QuotaStep],
+        (cause, reach): (Cause, &Reach),
     ) -> Result<(), Refusal> {
         let (Some(usage), Some(earlier)) = (&self.usage, earlier) else {
             return Ok(());
         };
-        if decision.events.is_empty() || decision.cause == Cause::Import {
+        if further.is_empty() || cause == Cause::Import {
             return Ok(());
         }
-        let further = steps(state, &decision.events);
-        let expected = earlier.expect(&self.quotas(), &locked(usage), &further);
-        expected.map_err(|it| Refusal::QuotaExceeded(Box::new(it)))
+        let expected = earlier.expect(&self.quotas(), &locked(usage).usage, further);
+        expected.map_err(|mut exceeded| {
+            if !sees_all_of(reach, &exceeded.tenant) {
+                exceeded.has = None;
+            }
+            Refusal::QuotaExceeded(Box::new(exceeded))
+        })
     }
 
-    /// Counts the changes of a batch that was committed.
-    pub(super) fn made(&self, batch: Option<Steps>) {
+    /// Whether what tenants have is counted as of this revision, or not at all.
+    pub(super) fn is_as_of(&self, revision: Revision) -> bool {
+        let usage = self.usage.as_ref();
+        usage.is_none_or(|it| locked(it).revision == revision)
+    }
+
+    /// Counts the changes of a batch that was committed, of which this is the last revision.
+    pub(super) fn made(&self, batch: Option<Steps>, revision: Revision) {
         if let (Some(usage), Some(steps)) = (&self.usage, batch) {
-            steps.make(&mut locked(usage));
+            let mut counted = locked(usage);
+            steps.make(&mut counted.usage);
+            counted.revision = revision;
         }
     }
 
@@ -98,13 +121,17 @@ impl TenantQuotas {
     }
 }
 
-/// Adds the events of a change, which this state does not have yet, to the steps of its batch.
-pub(super) fn count(batch: &mut Option<Steps>, state: &State, events: &[Event]) {
-    if let Some(batch) = batch {
-        batch.add(steps(state, events));
-    }
+/// The steps of events that this state does not have yet; nothing where nothing is counted.
+pub(super) fn steps_of(batch: Option<&Steps>, state: &State, events: &[Event]) -> Vec<QuotaStep> {
+    batch.map_or_else(Vec::new, |_| steps(state, events))
 }
 
-fn locked(usage: &Mutex<Usage>) -> MutexGuard<'_, Usage> {
+/// Whether somebody with this reach sees all calendars of a tenant, and everybody's appointments.
+fn sees_all_of(reach: &Reach, tenant: &Tenant) -> bool {
+    let all = Prefixes::beginning_with(tenant.as_str());
+    reach.customer.is_none() && reach.calendars.include(&all)
+}
+
+fn locked(usage: &Mutex<CountedUsage>) -> MutexGuard<'_, CountedUsage> {
     usage.lock().unwrap_or_else(PoisonError::into_inner)
 }

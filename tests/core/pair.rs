@@ -281,7 +281,6 @@ impl Pair {
     }
 }
 
-/// The name of a command in the tally.
 /// What tenants have in a state.
 fn all_of(state: &State, now: Instant) -> Usage {
     let mut usage = Usage::default();
@@ -292,6 +291,7 @@ fn all_of(state: &State, now: Instant) -> Usage {
     usage
 }
 
+/// The name of a command in the tally.
 fn name(command: &Command) -> &'static str {
     match command {
         Command::Book(_) => "book",

@@ -48,12 +48,37 @@ fn a_batch_is_refused_only_what_it_takes_beyond_the_quota() {
         batch.add(step(calendar));
     }
     let refused = batch.expect(&quotas, &usage, &step("acme/d")).unwrap_err();
-    assert_eq!((refused.limit, refused.has), (3, 3));
-    assert_eq!(refused.counted, Countable::Calendars);
+    assert_eq!((refused.limit, refused.has), (3, Some(3)));
+    assert_eq!(refused.countable, Countable::Calendars);
     let refused = batch.expect(&quotas, &usage, &step("ada")).unwrap_err();
     assert_eq!((refused.tenant.as_str(), refused.limit), ("", 0));
     batch.expect(&quotas, &usage, &[]).unwrap();
     batch.make(&mut usage);
     assert_eq!(usage.all(NOW), [(Tenant::of(&id("acme/a")), 3, 0)]);
     assert!(Quotas::default().is_empty() && !quotas.is_empty());
+}
+
+#[test]
+fn a_tenant_has_the_bounds_of_all_where_it_has_none_of_its_own() {
+    let quotas = Quotas {
+        named: [(
+            Tenant::of(&id("acme/ada")),
+            Quota {
+                upcoming_appointments: Some(9),
+                ..Quota::default()
+            },
+        )]
+        .into(),
+        others: Quota {
+            calendars: Some(0),
+            upcoming_appointments: Some(5),
+        },
+    };
+    let (batch, usage) = (Steps::at(NOW), Usage::default());
+    let step = [QuotaStep::calendar(&id("acme/ada"))];
+    let refused = batch.expect(&quotas, &usage, &step).unwrap_err();
+    assert_eq!(
+        (refused.countable, refused.limit),
+        (Countable::Calendars, 0)
+    );
 }

@@ -152,6 +152,10 @@ impl Bookd {
             is_clock_confirmed: true,
             ..Settings::default()
         };
+        Self::start_guarded_with(access, settings).await
+    }
+
+    pub async fn start_guarded_with(access: Access, settings: Settings) -> Self {
         let (folder, zones) = (tempfile::tempdir().unwrap(), Arc::new(Zones::bundled()));
         let clock = ManualClock::new(instant("2027-01-04T08:00:00Z"));
         let store = open_sqlite(&folder.path().join("bookd.db"), &zones).unwrap();
@@ -264,6 +268,11 @@ impl Bookd {
     /// The time that the clock shows, in seconds.
     pub fn clock_seconds(&self) -> i64 {
         bookd::clock::Clock::now(&self.clock).seconds()
+    }
+
+    /// Lets so many seconds pass, which the writer may not have seen yet.
+    pub fn pass(&self, seconds: i64) {
+        self.clock.advance(seconds);
     }
 
     /// Lets so many seconds pass, and waits until the writer has seen it.

@@ -1,8 +1,8 @@
 //! Quotas of tenants: how many calendars and upcoming appointments each may have.
 //!
 //! A tenant is all calendars whose ids share what stands before the first `/`; those without one
-//! are a tenant too. Upcoming is an appointment that is held, pending or confirmed and ends after
-//! `now`. An appointment on calendars of two tenants counts for both.
+//! are a tenant too. Upcoming is an active appointment that ends after `now`; a hold or a request
+//! that expires before counts until then. An appointment on calendars of two tenants counts for both.
 //!
 //! What tenants have is counted in steps: each event says how many more or fewer there are.
 
@@ -13,7 +13,6 @@ use std::sync::Arc;
 use crate::appointment::{Appointment, AppointmentState};
 use crate::calendar::Calendar;
 use crate::change::Event;
-use crate::deletion::is_cancelled_with_calendar;
 use crate::ids::CalendarId;
 use crate::state::State;
 use crate::time::Instant;
@@ -102,8 +101,16 @@ pub struct Quota {
 }
 
 impl Quota {
-    const fn limit(self, counted: Countable) -> Option<u64> {
-        match counted {
+    /// This quota, with the bounds of another where it has none.
+    fn or(self, others: Self) -> Self {
+        Self {
+            calendars: self.calendars.or(others.calendars),
+            upcoming_appointments: self.upcoming_appointments.or(others.upcoming_appointments),
+        }
+    }
+
+    const fn limit(self, countable: Countable) -> Option<u64> {
+        match countable {
             Countable::Calendars => self.calendars,
             Countable::UpcomingAppointments => self.upcoming_appointments,
         }
@@ -116,11 +123,12 @@ pub struct QuotaExceeded {
     /// The tenant.
     pub tenant: Tenant,
     /// What it has enough of.
-    pub counted: Countable,
+    pub countable: Countable,
     /// The most that it may have.
     pub limit: u64,
-    /// How many it has; more than the limit where that was lowered.
-    pub has: u64,
+    /// How many it has; more than the limit where that was lowered. None for a caller who may not see
+    /// all of the tenant.
+    pub has: Option<u64>,
 }
 
 /// The quotas of all tenants.
@@ -128,7 +136,7 @@ pub struct QuotaExceeded {
 pub struct Quotas {
     /// Those of single tenants.
     pub named: HashMap<Tenant, Quota>,
-    /// That of each tenant without one of its own.
+    /// The bounds of each tenant that has none of its own.
     pub others: Quota,
 }
 
@@ -140,59 +148,58 @@ impl Quotas {
     }
 
     fn of(&self, tenant: &Tenant) -> Quota {
-        self.named.get(tenant).copied().unwrap_or(self.others)
+        let named = self.named.get(tenant).copied().unwrap_or_default();
+        named.or(self.others)
     }
 }
 
-/// One more or one fewer of what is counted.
+/// How many more or fewer there are of what is counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuotaStep {
     tenant: Tenant,
-    /// The end of an appointment; none for a calendar.
-    end: Option<Instant>,
-    is_more: bool,
+    /// Until when appointments count; none for calendars.
+    until: Option<Instant>,
+    by: i64,
 }
 
 impl QuotaStep {
     /// One more calendar.
     pub fn calendar(id: &CalendarId) -> Self {
+        Self::of_calendar(id, 1)
+    }
+
+    fn of_calendar(id: &CalendarId, by: i64) -> Self {
         Self {
             tenant: Tenant::of(id),
-            end: None,
-            is_more: true,
+            until: None,
+            by,
         }
     }
 
-    /// One more appointment for each of its tenants; none for one that is not upcoming before its
-    /// end either, such as a cancelled one.
+    /// One more appointment for each of its tenants; nothing for one that is over.
     pub fn appointment(it: &Appointment) -> impl Iterator<Item = Self> {
-        Self::of_appointment(it, true)
+        Self::of_appointment(it, 1)
     }
 
-    fn of_appointment(it: &Appointment, is_more: bool) -> impl Iterator<Item = Self> {
+    fn of_appointment(it: &Appointment, by: i64) -> impl Iterator<Item = Self> {
         let mut tenants: Vec<Tenant> = Vec::new();
-        if is_cancelled_with_calendar(it.state) {
+        if !it.state.is_over() {
             tenants.extend(it.calendars().map(Tenant::of));
             tenants.sort_unstable();
             tenants.dedup();
         }
-        let end = Some(it.end());
-        tenants.into_iter().map(move |tenant| Self {
-            tenant,
-            end,
-            is_more,
-        })
+        let expiry = it.expire_time.filter(|_| it.is_waiting());
+        let until = Some(expiry.map_or(it.end(), |expiry| expiry.min(it.end())));
+        tenants
+            .into_iter()
+            .map(move |tenant| Self { tenant, until, by })
     }
 
-    fn by(&self) -> i64 {
-        if self.is_more { 1 } else { -1 }
-    }
-
-    /// What it is about at `now`; none for an appointment that has ended.
-    fn counted(&self, now: Instant) -> Option<Countable> {
-        match self.end {
+    /// What it is about at `now`; none for appointments that count no longer.
+    fn countable(&self, now: Instant) -> Option<Countable> {
+        match self.until {
             None => Some(Countable::Calendars),
-            Some(end) if end > now => Some(Countable::UpcomingAppointments),
+            Some(until) if until > now => Some(Countable::UpcomingAppointments),
             Some(_) => None,
         }
     }
@@ -205,26 +212,16 @@ pub fn steps(state: &State, events: &[Event]) -> Vec<QuotaStep> {
         match event {
             Event::CalendarCreated { calendar, .. } => steps.push(QuotaStep::calendar(calendar)),
             Event::CalendarDeleted { calendar, staged } => {
-                let tenant = Tenant::of(calendar);
+                steps.push(QuotaStep::of_calendar(calendar, -1));
                 if staged.is_some()
                     && let Some(calendar) = state.calendars.get(calendar)
                 {
-                    let ends = ends_of_staged(calendar, events);
-                    steps.extend(ends.into_iter().map(|end| QuotaStep {
-                        tenant: tenant.clone(),
-                        end: Some(end),
-                        is_more: false,
-                    }));
+                    steps.extend(staged_steps(calendar, events));
                 }
-                steps.push(QuotaStep {
-                    tenant,
-                    end: None,
-                    is_more: false,
-                });
             }
             Event::Appointment { before, after, .. } => {
                 let before = before.iter();
-                steps.extend(before.flat_map(|it| QuotaStep::of_appointment(it, false)));
+                steps.extend(before.flat_map(|it| QuotaStep::of_appointment(it, -1)));
                 steps.extend(QuotaStep::appointment(after));
             }
             Event::ProfileChanged { .. }
@@ -238,9 +235,9 @@ pub fn steps(state: &State, events: &[Event]) -> Vec<QuotaStep> {
     steps
 }
 
-/// The ends of the appointments that the deletion of this calendar cancels by events that the store
-/// has already: confirmed ones, see `deletion::is_staged`.
-fn ends_of_staged(calendar: &Calendar, events: &[Event]) -> Vec<Instant> {
+/// The steps of the cancellations of a deleted calendar beside these events, which the store has
+/// already: of its confirmed appointments, see `deletion::is_staged`. One step for each end.
+fn staged_steps(calendar: &Calendar, events: &[Event]) -> impl Iterator<Item = QuotaStep> {
     let mut named: Vec<_> = events
         .iter()
         .filter_map(|event| match event {
@@ -249,21 +246,28 @@ fn ends_of_staged(calendar: &Calendar, events: &[Event]) -> Vec<Instant> {
         })
         .collect();
     named.sort_unstable();
-    let claims = calendar.claims.iter();
-    claims
-        .filter(|it| it.state() == AppointmentState::Confirmed)
-        .filter(|it| named.binary_search(&it.key()).is_err())
-        .map(|it| it.interval().end)
-        .collect()
+    let mut ends: BTreeMap<Instant, i64> = BTreeMap::new();
+    for claim in calendar.claims.iter() {
+        let is_confirmed = claim.state() == AppointmentState::Confirmed;
+        if is_confirmed && named.binary_search(&claim.key()).is_err() {
+            *ends.entry(claim.interval().end).or_default() -= 1;
+        }
+    }
+    let tenant = Tenant::of(&calendar.id);
+    ends.into_iter().map(move |(end, by)| QuotaStep {
+        tenant: tenant.clone(),
+        until: Some(end),
+        by,
+    })
 }
 
 /// How many a tenant has.
 #[derive(Clone, Debug, Default)]
 struct TenantUsage {
     calendars: u64,
-    /// The appointments by their ends, without some that have ended.
-    ends: BTreeMap<Instant, u64>,
-    /// The number of all appointments in `ends`.
+    /// The appointments by the instant until which they count, without some of which it has passed.
+    until: BTreeMap<Instant, u64>,
+    /// The number of all appointments in `until`.
     appointments: u64,
 }
 
@@ -277,44 +281,44 @@ impl Usage {
     /// Takes a step of a change that was made at `now`.
     pub fn take(&mut self, step: &QuotaStep, now: Instant) {
         let of = self.of.entry(step.tenant.clone()).or_default();
-        let count = match step.end {
-            None => &mut of.calendars,
-            Some(end) if end > now => {
-                let at = of.ends.entry(end).or_default();
-                *at = at.saturating_add_signed(step.by());
+        match step.until {
+            None => of.calendars = of.calendars.saturating_add_signed(step.by),
+            Some(until) if until > now => {
+                let at = of.until.entry(until).or_default();
+                let before = *at;
+                *at = at.saturating_add_signed(step.by);
+                // Where damage has hidden an appointment there may be fewer than are taken away.
+                of.appointments = of.appointments - before + *at;
                 if *at == 0 {
-                    of.ends.remove(&end);
+                    of.until.remove(&until);
                 }
-                &mut of.appointments
             }
-            Some(_) => return,
-        };
-        *count = count.saturating_add_signed(step.by());
+            Some(_) => {}
+        }
     }
 
-    /// Forgets the appointments of the tenants of these steps that have ended at `now`. Nobody may
-    /// ask for an earlier time later.
-    pub fn forget_ended(&mut self, steps: &[QuotaStep], now: Instant) {
-        for step in steps {
-            let Some(of) = self.of.get_mut(&step.tenant) else {
-                continue;
-            };
-            while let Some(first) = of.ends.first_entry().filter(|it| *it.key() <= now) {
+    /// Forgets the appointments of the tenants of these steps that count no longer at `now`. Nobody
+    /// may ask for an earlier time later.
+    fn forget_past(&mut self, steps: &[QuotaStep], now: Instant) {
+        for steps in steps.chunk_by(|a, b| a.tenant == b.tenant) {
+            let of = steps.first().and_then(|step| self.of.get_mut(&step.tenant));
+            let Some(of) = of else { continue };
+            while let Some(first) = of.until.first_entry().filter(|it| *it.key() <= now) {
                 of.appointments -= first.remove();
             }
         }
     }
 
     /// How many a tenant has at `now`.
-    pub fn count(&self, tenant: &Tenant, counted: Countable, now: Instant) -> u64 {
+    pub fn count(&self, tenant: &Tenant, countable: Countable, now: Instant) -> u64 {
         let Some(of) = self.of.get(tenant) else {
             return 0;
         };
-        match counted {
+        match countable {
             Countable::Calendars => of.calendars,
             Countable::UpcomingAppointments => {
-                let ended: u64 = of.ends.range(..=now).map(|(_, count)| count).sum();
-                of.appointments - ended
+                let past: u64 = of.until.range(..=now).map(|(_, count)| count).sum();
+                of.appointments - past
             }
         }
     }
@@ -322,17 +326,14 @@ impl Usage {
     /// What there is of all tenants at `now`, sorted: the tenant, its calendars, its upcoming
     /// appointments.
     pub fn all(&self, now: Instant) -> Vec<(Tenant, u64, u64)> {
-        let count = |tenant: &Tenant, counted| self.count(tenant, counted, now);
+        let count = |tenant: &Tenant, countable| self.count(tenant, countable, now);
         let mut all: Vec<_> = self
             .of
             .keys()
             .map(|it| {
                 let calendars = count(it, Countable::Calendars);
-                (
-                    it.clone(),
-                    calendars,
-                    count(it, Countable::UpcomingAppointments),
-                )
+                let upcoming = count(it, Countable::UpcomingAppointments);
+                (it.clone(), calendars, upcoming)
             })
             .filter(|(_, calendars, upcoming)| calendars + upcoming > 0)
             .collect();
@@ -381,24 +382,27 @@ impl Steps {
         usage: &Usage,
         further: &[QuotaStep],
     ) -> Result<(), QuotaExceeded> {
-        let mut more = BTreeMap::new();
+        // A deletion has a step for each end of an appointment.
+        if further.iter().all(|step| step.by <= 0) {
+            return Ok(());
+        }
+        let mut more = StepCounts::new();
         add_to(&mut more, further, self.now);
-        for ((tenant, counted), more) in more {
-            let limit = quotas.of(&tenant).limit(counted);
+        for (key, more) in more {
+            let limit = quotas.of(&key.0).limit(key.1);
             let Some(limit) = limit.filter(|_| more > 0) else {
                 continue;
             };
-            let key = (tenant, counted);
             let earlier = self.counts.get(&key).copied().unwrap_or_default();
-            let (tenant, counted) = key;
-            let has = usage.count(&tenant, counted, self.now);
+            let (tenant, countable) = key;
+            let has = usage.count(&tenant, countable, self.now);
             let has = has.saturating_add_signed(earlier);
             if has.saturating_add_signed(more) > limit {
                 return Err(QuotaExceeded {
                     tenant,
-                    counted,
+                    countable,
                     limit,
-                    has,
+                    has: Some(has),
                 });
             }
         }
@@ -407,7 +411,7 @@ impl Steps {
 
     /// Puts the steps into the usage, once their changes are made.
     pub fn make(self, usage: &mut Usage) {
-        usage.forget_ended(&self.steps, self.now);
+        usage.forget_past(&self.steps, self.now);
         for step in &self.steps {
             usage.take(step, self.now);
         }
@@ -416,8 +420,8 @@ impl Steps {
 
 fn add_to(counts: &mut StepCounts, steps: &[QuotaStep], now: Instant) {
     for step in steps {
-        if let Some(counted) = step.counted(now) {
-            *counts.entry((step.tenant.clone(), counted)).or_default() += step.by();
+        if let Some(countable) = step.countable(now) {
+            *counts.entry((step.tenant.clone(), countable)).or_default() += step.by;
         }
     }
 }

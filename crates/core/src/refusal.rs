@@ -80,8 +80,6 @@ pub enum Refusal {
     TooManyTokens,
     /// The token of the caller was revoked meanwhile.
     CallerRevoked,
-    /// The tenant has as many as its quota allows.
-    QuotaExceeded(Box<QuotaExceeded>),
     /// Occurrences of a series cannot be booked, so that none was.
     Series(Box<SeriesReport>),
     /// The command was refused for one appointment of a series, so that none was changed.
@@ -91,6 +89,8 @@ pub enum Refusal {
         /// The refusal for the appointment.
         refusal: Box<Self>,
     },
+    /// The tenant has as many as its quota allows.
+    QuotaExceeded(Box<QuotaExceeded>),
 }
 
 impl Refusal {

@@ -36,6 +36,7 @@ struct UnsettledDeletion {
 }
 
 /// The unsettled deletions; nearly always none.
+#[derive(Default)]
 pub(super) struct Deletions(Vec<UnsettledDeletion>);
 
 impl Deletions {

@@ -1,6 +1,8 @@
 //! Quotas of tenants: what counts, who is refused, and that the count is right after every way by
 //! which there come to be fewer.
 
+use bookd::auth::Access;
+use bookd::cli::exit::Exit;
 use bookd::engine::{DeletionSettings, Settings};
 use bookd::proto::v1 as pb;
 use bookd::store::Store;
@@ -9,6 +11,7 @@ use bookd_core::quota::{Quota, Quotas, Tenant};
 use bookd_core::time::Instant;
 use tonic::Code;
 
+use crate::auth_guarded::{connected, grants_on, open};
 use crate::harness::{Bookd, instant};
 use crate::kill::{Process, command};
 use crate::operations::hangup;
@@ -213,6 +216,76 @@ async fn a_batch_or_a_series_counts_whole_and_a_dry_run_is_refused_as_the_call_i
 }
 
 #[tokio::test]
+async fn a_hold_counts_until_it_expires_whether_the_writer_has_seen_that_or_not() {
+    let bookd = with_calendars(1, &["acme/ada"]).await;
+    let held = bookd.hold("acme/ada", &format!("{MONDAY}T09:00")).await;
+    let left = held.expire_time.unwrap().seconds - bookd.clock_seconds();
+    let dry = pb::BookAppointmentRequest {
+        validate_only: true,
+        ..at("acme/ada", "09:00")
+    };
+    let elsewhere = pb::BookAppointmentRequest {
+        validate_only: true,
+        ..at("acme/ada", "11:00")
+    };
+    bookd.pass(left - 1);
+    let full = refused(bookd.book(elsewhere.clone()).await);
+    assert_eq!(full.reason, "QUOTA_EXCEEDED");
+    bookd.pass(1);
+    bookd.book(elsewhere).await.unwrap();
+    bookd.book(dry).await.unwrap();
+    bookd.book(at("acme/ada", "11:00")).await.unwrap();
+    assert_eq!(counted_and_stored(bookd).await, [(tenant("acme/"), 1, 1)]);
+}
+
+#[tokio::test]
+async fn what_takes_place_counts_until_its_end_and_undoing_that_takes_nothing_more() {
+    let bookd = with_calendars(1, &["acme/ada", "acme/bob"]).await;
+    let booked = bookd.book(at("acme/ada", "09:00")).await.unwrap();
+    bookd.set_clock(&format!("{MONDAY}T09:10:00Z")).await;
+    let complete = |undo| pb::CompleteAppointmentRequest {
+        appointment_id: booked.appointment_id.clone(),
+        undo,
+        ..Default::default()
+    };
+    for undo in [false, true, false] {
+        let done = bookd.booking().complete_appointment(complete(undo)).await;
+        done.unwrap();
+        let full = refused(bookd.book(at("acme/bob", "12:00")).await);
+        assert_eq!(full.reason, "QUOTA_EXCEEDED");
+    }
+    bookd.set_clock(&format!("{MONDAY}T10:00:00Z")).await;
+    bookd.book(at("acme/bob", "12:00")).await.unwrap();
+    assert_eq!(counted_and_stored(bookd).await, [(tenant("acme/"), 2, 1)]);
+}
+
+#[tokio::test]
+async fn how_many_there_are_is_told_to_who_sees_all_of_the_tenant_alone() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let callers: [(&str, &[&str], &str); 3] = [
+        ("operator", &["admin"], ""),
+        ("acme", &["admin"], "acme/"),
+        ("north", &["admin"], "acme/north/"),
+    ];
+    let access = Access::granted(grants_on(folder.path(), &callers));
+    let bookd = Bookd::start_guarded_with(access, limited(1, 9)).await;
+    let operator = connected(&bookd, "operator").await;
+    open(&operator, "acme/south/ada", "").await.unwrap();
+    for (caller, has) in [
+        ("operator", Some("1")),
+        ("acme", Some("1")),
+        ("north", None),
+    ] {
+        let caller = connected(&bookd, caller).await;
+        let refused = Refused::of(&open(&caller, "acme/north/bob", "").await.unwrap_err());
+        assert!(refused.is(Code::ResourceExhausted, "QUOTA_EXCEEDED"));
+        assert_eq!(refused.metadata.get("has").map(String::as_str), has);
+        assert_eq!(refused.metadata["limit"], "1");
+    }
+    bookd.stop().await;
+}
+
+#[tokio::test]
 async fn an_appointment_of_two_tenants_counts_for_both() {
     let bookd = with_calendars(1, &["acme/ada", "acme/bob", "beta/room"]).await;
     let both = |clock: &str, calendars: &[&str]| pb::BookAppointmentRequest {
@@ -370,6 +443,10 @@ async fn the_binary_takes_quotas_of_its_file_and_others_at_sighup() {
     assert!(!refused.status.success());
     let why = "the quota of tenant acme/ for calendars is 1, and it has 1: delete calendars, or";
     assert!(said(&refused).contains(why), "{}", said(&refused));
+    assert_eq!(
+        refused.status.code(),
+        Some(i32::from(Exit::NotAllowed.code()))
+    );
     configure(2);
     hangup(&process);
     let mut tries = 0;

@@ -20,7 +20,7 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 use crate::harness::{Bookd, connect, reason};
-use crate::kill::{Process, command};
+use crate::kill::{Process, command_logging};
 use crate::operations::hangup;
 use crate::people::{bookd, said};
 
@@ -219,7 +219,7 @@ async fn the_binary_asks_for_tokens_and_reads_them_again_at_sighup() {
         home,
         &[("desk", "\"admin\""), ("page", "\"slots\", \"book\"")],
     );
-    let mut served = command(&home.join("bookd.db"));
+    let mut served = command_logging(&home.join("bookd.db"), "info");
     served.arg("--config").arg(&file);
     let errors = home.join("errors");
     let log = std::fs::File::create(&errors).unwrap();

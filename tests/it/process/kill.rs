@@ -28,6 +28,11 @@ pub struct Process {
 
 /// The command that serves a file on a free port.
 pub fn command(file: &Path) -> Command {
+    command_logging(file, "warn")
+}
+
+/// The same with this log filter.
+pub fn command_logging(file: &Path, log: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
     command.args([
         "serve",
@@ -35,7 +40,7 @@ pub fn command(file: &Path) -> Command {
         "127.0.0.1:0",
         "--confirm-clock",
         "--log",
-        "warn",
+        log,
         "--store",
     ]);
     command

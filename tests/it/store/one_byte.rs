@@ -36,6 +36,8 @@ struct Whole {
     killed: PathBuf,
     right_at_rest: Vec<String>,
     right_killed: Vec<String>,
+    /// Its calendars and upcoming appointments.
+    counted: (u64, u64),
 }
 
 fn with_ending(file: &Path, ending: &str) -> PathBuf {
@@ -132,6 +134,9 @@ impl Whole {
                 .map(Result::unwrap)
                 .collect::<Vec<_>>()
         };
+        copy(&at_rest, &one);
+        let counted = counted(&mut opened(&one).unwrap()).unwrap();
+        assert!(counted.1 > 100, "{counted:?}");
         let (right_at_rest, right_killed) = (right(&at_rest, &mut one), right(&killed, &mut other));
         assert_eq!(
             right_at_rest, right_killed,
@@ -147,8 +152,17 @@ impl Whole {
             killed,
             right_at_rest,
             right_killed,
+            counted,
         }
     }
+}
+
+/// How many calendars and upcoming appointments there are.
+fn counted(store: &mut Sqlite) -> Result<(u64, u64), StoreError> {
+    let all = store.usage(MONDAY)?.all(MONDAY);
+    let sum =
+        |(calendars, appointments), (_, of, upcoming)| (calendars + of, appointments + upcoming);
+    Ok(all.into_iter().fold((0, 0), sum))
 }
 
 fn opened(file: &Path) -> Result<Sqlite, OpenError> {
@@ -259,7 +273,7 @@ fn try_damage(whole: &Whole, ending: &str, trials: u64, seed: u64, must_be_found
         tally.trials += 1;
         let found = catch_unwind(AssertUnwindSafe(|| is_found(&file)));
         let answered = catch_unwind(AssertUnwindSafe(|| {
-            opened(&file).map(|mut it| answers(&mut it))
+            opened(&file).map(|mut it| (answers(&mut it), counted(&mut it)))
         }));
         match found {
             Ok(true) => tally.found += 1,
@@ -270,8 +284,14 @@ fn try_damage(whole: &Whole, ending: &str, trials: u64, seed: u64, must_be_found
         match answered {
             Err(_) => tally.wrong.push(format!("{what}: panics")),
             Ok(Err(_)) => tally.refused += 1,
-            Ok(Ok(answers)) => {
-                let (wrong, refused) = wrong(&answers, right);
+            Ok(Ok((answers, counted))) => {
+                let (mut wrong, refused) = wrong(&answers, right);
+                // A start counts what tenants have, and must not fail for damage.
+                if counted.is_err()
+                    || counted.is_ok_and(|it| it.0 > whole.counted.0 || it.1 > whole.counted.1)
+                {
+                    wrong.push("what tenants have".to_owned());
+                }
                 tally.partly += u64::from(refused > 0);
                 tally.unharmed += u64::from(refused == 0);
                 tally

@@ -110,23 +110,27 @@ fn too_many_tokens() -> ErrorAnswer {
 fn quota_exceeded(exceeded: &QuotaExceeded) -> ErrorAnswer {
     let QuotaExceeded {
         tenant,
-        counted,
+        countable,
         limit,
         has,
     } = exceeded;
-    let (what, fewer) = match counted {
+    let (what, fewer) = match countable {
         Countable::Calendars => ("calendars", "delete calendars"),
         Countable::UpcomingAppointments => ("upcoming appointments", "cancel some"),
     };
+    let has_words = has.map_or_else(String::new, |has| format!(", and it has {has}"));
     let message = format!(
-        "the quota of tenant {tenant} for {what} is {limit}, and it has {has}: {fewer}, or ask the \
+        "the quota of tenant {tenant} for {what} is {limit}{has_words}: {fewer}, or ask the \
          operator for more"
     );
-    ErrorAnswer::new(Code::ResourceExhausted, Reason::QuotaExceeded, message)
+    let answer = ErrorAnswer::new(Code::ResourceExhausted, Reason::QuotaExceeded, message)
         .with("tenant", tenant.as_str().to_owned())
-        .with("quota", counted.name().to_owned())
-        .with("limit", limit.to_string())
-        .with("has", has.to_string())
+        .with("quota", countable.name().to_owned())
+        .with("limit", limit.to_string());
+    match has {
+        Some(has) => answer.with("has", has.to_string()),
+        None => answer,
+    }
 }
 
 /// There is no resource of this name.
