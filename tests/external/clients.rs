@@ -1,12 +1,13 @@
 //! Clients that are not of this repository run the README's tour over TLS with a token, and go on
-//! through restarts of the server under the service config of `deploy/grpc`: Python's grpcio and
-//! Node's @grpc/grpc-js.
+//! through restarts of the server under the service config of `deploy/grpc`: Python's grpcio,
+//! Node's @grpc/grpc-js and `buf curl`, which knows the contract by reflection alone.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::authority::Authority;
@@ -55,7 +56,12 @@ impl Files {
         write("server.pem", &server.certificate);
         write("server.key", &server.key);
         for (file, letters) in TOKENS {
-            write(file, &letters.repeat(16));
+            let token = letters.repeat(16);
+            write(file, &token);
+            write(
+                &format!("{file}.header"),
+                &format!("authorization: Bearer {token}\n"),
+            );
         }
         let path = |file: &str| folder.path().join(file).display().to_string();
         let configuration = format!(
@@ -128,6 +134,79 @@ fn python_takes_the_tour_over_tls_with_a_token() {
 #[test]
 fn node_takes_the_tour_over_tls_with_a_token() {
     takes_the_tour(node("tour.js"));
+}
+
+/// Calls a method by `buf curl` with the token of this file; answers what it says, or the error.
+fn buf_curl(
+    (files, port): (&Files, u16),
+    token: &str,
+    method: &str,
+    request: &Value,
+) -> Result<Value, Value> {
+    let mut buf = Command::new(tools().join("node_modules/.bin/buf"));
+    buf.current_dir(files.folder())
+        .args(["curl", "--protocol", "grpc", "--cacert", "ca.pem"])
+        .args(["-H", &format!("@{token}.header")])
+        .args(["-d", &request.to_string()])
+        .arg(format!("https://localhost:{port}/bookd.v1.{method}"));
+    let output = buf.output().expect("buf is installed, see .ci/run");
+    let read = |text: &[u8]| {
+        serde_json::from_slice(text).unwrap_or_else(|_| panic!("{method}: {}", said(&output)))
+    };
+    if output.status.success() {
+        Ok(read(&output.stdout))
+    } else {
+        Err(read(&output.stderr))
+    }
+}
+
+/// The date of the next Monday.
+fn monday() -> String {
+    let mut date = Command::new("date");
+    let output = date.args(["-d", "next monday", "+%F"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn buf_takes_the_tour_over_tls_with_a_token_and_without_the_contract() {
+    let files = Files::write();
+    let port = free_port();
+    let _server = files.serve(port);
+    let call = |method: &str, request: Value| buf_curl((&files, port), "token", method, &request);
+    let asked = |method: &str, request: Value| call(method, request).unwrap();
+    let who = asked("AccessService/GetPrincipal", json!({}));
+    assert_eq!(who["principal"]["name"], "desk");
+    let rules = [("09:00", "12:00"), ("13:00", "17:00")]
+        .map(|(start, end)| json!({ "start_time": start, "end_time": end }));
+    let hours = json!({ "calendar_id": "ada", "time_zone": "Europe/Paris", "rules": rules });
+    asked("AvailabilityService/SetAvailability", hours);
+    let monday = monday();
+    let day = json!({ "calendar_id": "ada", "date": monday });
+    let free = || {
+        let listed = asked("SlotsService/ListSlots", day.clone());
+        listed["slots"].as_array().unwrap().len()
+    };
+    assert_eq!(free(), 7);
+    let at_ten = json!({
+        "calendar_id": "ada",
+        "local_start": format!("{monday}T10:00"),
+        "invitee": { "name": "Grace Hopper", "email": "grace@example.com" },
+        "request_id": "a1",
+    });
+    const BOOK: &str = "BookingService/BookAppointment";
+    let booked = asked(BOOK, at_ten.clone());
+    assert_eq!(booked, asked(BOOK, at_ten.clone()), "it happened once");
+    let mut second = at_ten;
+    second["request_id"] = json!("b1");
+    let refused = call(BOOK, second).unwrap_err();
+    assert_eq!(refused["code"], "aborted", "{refused}");
+    assert_eq!(free(), 6);
+    const LIST: &str = "ListService/ListAppointments";
+    let own = json!({ "calendar_id": "ada" });
+    let listed = asked(LIST, own.clone());
+    assert_eq!(listed["appointments"][0], booked["appointment"]);
+    let refused = buf_curl((&files, port), "wrong", LIST, &own).unwrap_err();
+    assert_eq!(refused["code"], "unauthenticated", "{refused}");
 }
 
 #[test]
