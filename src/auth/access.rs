@@ -13,17 +13,15 @@ use super::credentials::{Presented, TokenHash};
 use super::error::AuthError;
 use super::fetched_keys::KeyFetches;
 use super::grants::Grants;
-use super::jwt::VerifiedJwt;
+use super::principal::{Credential, Principal, check};
 use super::rates::{Rate, RateKey, Rates};
 use super::refusal_log::RefusalLog;
 use super::rights::Rights;
-use super::scopes::{MethodScopes, Scopes};
-use super::store_tokens::{StoreToken, StoreTokens};
+use super::scopes::MethodScopes;
+use super::store_tokens::StoreTokens;
 use crate::clock::Clock;
-use crate::proto::v1::{CredentialKind, Scope};
 use bookd_core::ids::Caller;
 use bookd_core::time::Instant;
-use bookd_core::token::TokenId;
 use bookd_core::token::{Token, Tokens};
 
 /// The connection of a call, as far as it tells who calls.
@@ -35,65 +33,6 @@ pub struct CallOrigin<'a> {
     pub address: Option<IpAddr>,
     /// The name of the method that is called.
     pub method: &'static str,
-}
-
-/// Who calls.
-#[derive(Clone, Debug)]
-pub struct Principal {
-    /// The name; empty without credentials.
-    pub name: Caller,
-    /// What they may do, and on which calendars.
-    pub rights: Rights,
-    pub(super) credential: Credential,
-}
-
-/// By which credential a principal is known.
-#[derive(Clone, Debug)]
-pub(super) enum Credential {
-    None,
-    Token(TokenHash),
-    Stored(Arc<StoreToken>),
-    Certificate(Arc<str>),
-    Jwt(Arc<VerifiedJwt>),
-}
-
-impl Principal {
-    /// The token of the store by which it is known.
-    pub fn store_token(&self) -> Option<&TokenId> {
-        match &self.credential {
-            Credential::Stored(stored) => Some(&stored.token.id),
-            Credential::None
-            | Credential::Token(_)
-            | Credential::Certificate(_)
-            | Credential::Jwt(_) => None,
-        }
-    }
-
-    /// Whether its name may be that of a customer: it is narrowed to one, or somebody else than the
-    /// operator gave the name and it has no rights.
-    pub(super) fn may_be_customer(&self) -> bool {
-        let is_named_elsewhere = matches!(
-            self.credential,
-            Credential::Certificate(_) | Credential::Jwt(_)
-        );
-        let has_rights = self.rights.scopes() != Scopes::default();
-        self.rights.is_of_customer() || (is_named_elsewhere && !has_rights)
-    }
-
-    /// What told who it is.
-    pub fn kind(&self) -> CredentialKind {
-        match self.credential {
-            Credential::None => CredentialKind::Unspecified,
-            Credential::Token(_) | Credential::Stored(_) => CredentialKind::Token,
-            Credential::Certificate(_) => CredentialKind::Certificate,
-            Credential::Jwt(_) => CredentialKind::Jwt,
-        }
-    }
-
-    /// Whether they have this scope.
-    pub fn has(&self, scope: Scope) -> bool {
-        self.rights.scopes().has(scope)
-    }
 }
 
 /// Who may call. Copies share the grants.
@@ -296,7 +235,7 @@ impl Access {
                 let grants = Arc::clone(&grants.borrow());
                 self.identify(&grants, headers, origin)
                     .map_err(|error| self.slowed_down(error, origin))
-                    .inspect_err(|error| self.note(None, origin.method, error))?
+                    .inspect_err(|error| self.note("", origin.method, error))?
             }
         };
         self.expect_allowed(&principal, origin, wanted)
@@ -306,12 +245,12 @@ impl Access {
 
     /// Notes in the log that a call of this principal was refused.
     pub fn note_refused(&self, principal: &Principal, method: &'static str, error: &AuthError) {
-        self.note(Some(principal), method, error);
+        self.note(principal.logged_name(), method, error);
     }
 
-    fn note(&self, principal: Option<&Principal>, method: &'static str, error: &AuthError) {
+    fn note(&self, caller: &str, method: &'static str, error: &AuthError) {
         if let Some(refusals) = &self.refusals {
-            refusals.note(principal, method, error);
+            refusals.note(caller, method, error);
         }
     }
 
@@ -483,17 +422,4 @@ impl Access {
 
 fn too_often(retry_after: Duration) -> AuthError {
     AuthError::TooOften { retry_after }
-}
-
-pub(super) fn check(principal: &Principal, wanted: MethodScopes) -> Result<(), AuthError> {
-    if wanted.is_met_by(principal.rights.scopes()) {
-        return Ok(());
-    }
-    match principal.credential {
-        Credential::None => Err(AuthError::NoCredentials),
-        Credential::Token(_)
-        | Credential::Stored(_)
-        | Credential::Certificate(_)
-        | Credential::Jwt(_) => Err(AuthError::Denied { wanted }),
-    }
 }

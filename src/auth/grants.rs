@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -13,14 +12,13 @@ use super::credentials::{TOKEN_CHARACTERS_MAX, TOKEN_CHARACTERS_MIN, TokenHash};
 use super::file::read_file;
 use super::granted_claim::{GrantedClaim, expect_narrow, has_same_prefix};
 use super::jwt::{EMAIL_VERIFIED, Issuer, Issuers, VerifiedJwt};
+use super::principal::principal_name;
 use super::rights::Rights;
 use super::scopes::Scopes;
 use bookd_core::ids::Caller;
 use bookd_core::prefixes::Prefixes;
 use bookd_core::reach::Reach;
 
-/// The longest name of a principal, in characters.
-const NAME_CHARACTERS_MAX: usize = 200;
 /// Stands for any rest of a certificate's name, at the end of one.
 const ANY: char = '*';
 /// The claim that says who a token is about; RFC 7519, section 4.1.2.
@@ -287,16 +285,6 @@ impl Grants {
             longest.map(|(_, granted)| granted)
         })
     }
-}
-
-fn principal_name(name: &str) -> Result<Caller, String> {
-    let is_name = !name.is_empty()
-        && name.trim() == name
-        && name.chars().count() <= NAME_CHARACTERS_MAX
-        && !name.chars().any(char::is_control);
-    is_name.then(|| Caller(Arc::from(name))).ok_or_else(|| {
-        format!("`name` must have 1 to {NAME_CHARACTERS_MAX} characters, no control characters, and no space at its ends")
-    })
 }
 
 /// Reads the token in a file. No error has anything of what the file contains.

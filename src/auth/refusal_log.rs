@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use tokio::time::Instant as Deadline;
 
-use super::access::Principal;
 use super::error::AuthError;
 
 /// The least time between two lines of one refusal.
@@ -20,9 +19,6 @@ const PAUSE: Duration = Duration::from_secs(10);
 const REFUSALS_MAX: usize = 1_000;
 /// The caller of further refusals.
 const OTHERS: &str = "others";
-/// The caller in place of a person's name.
-const PERSON: &str = "a person";
-
 /// A refusal, as it is told apart from others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct RefusedCall {
@@ -66,15 +62,10 @@ impl RefusalLine {
 }
 
 impl RefusalLog {
-    /// Notes a refused call of a principal, none if it is not known.
-    pub(super) fn note(
-        &self,
-        principal: Option<&Principal>,
-        method: &'static str,
-        error: &AuthError,
-    ) {
+    /// Notes a refused call of a caller; empty if it is not known.
+    pub(super) fn note(&self, caller: &str, method: &'static str, error: &AuthError) {
         let refused = RefusedCall {
-            caller: principal.map_or_else(String::new, shown),
+            caller: caller.to_owned(),
             method,
             reason: error.reason(),
         };
@@ -141,15 +132,6 @@ impl RefusalLog {
             times > 0
         });
         lines
-    }
-}
-
-/// The caller's name, unless it may be that of a person who nobody granted anything, or of a customer.
-fn shown(principal: &Principal) -> String {
-    if principal.may_be_customer() {
-        PERSON.to_owned()
-    } else {
-        principal.name.0.to_string()
     }
 }
 

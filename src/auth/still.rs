@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch::Receiver;
 
-use super::access::{Access, Principal, check};
+use super::access::Access;
 use super::error::AuthError;
 use super::grants::Grants;
+use super::principal::{Principal, check};
 use super::scopes::MethodScopes;
 use bookd_core::token::Tokens;
 

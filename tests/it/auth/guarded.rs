@@ -211,6 +211,16 @@ fn configure(folder: &Path, callers: &[(&str, &str)]) -> PathBuf {
     file
 }
 
+fn expect_refusals_logged(errors: &Path) {
+    let logged = std::fs::read_to_string(errors).unwrap();
+    for line in [
+        "a call was refused caller=\"page\" method=\"ListCalendars\" reason=\"scope\" times=1",
+        "a call was refused caller=\"\" method=\"ListCalendars\" reason=\"no credentials\" times=1",
+    ] {
+        assert!(logged.contains(line), "{line}: {logged}");
+    }
+}
+
 #[tokio::test]
 async fn the_binary_asks_for_tokens_and_reads_them_again_at_sighup() {
     let folder = TempDir::new().unwrap();
@@ -254,13 +264,7 @@ async fn the_binary_asks_for_tokens_and_reads_them_again_at_sighup() {
     assert!(said(&ask(&["whoami"])).contains("nobody"));
     let denied = ask(&["calendars", "--token-file", "page"]);
     assert!(said(&denied).contains("read, manage"), "{}", said(&denied));
-    let logged = std::fs::read_to_string(&errors).unwrap();
-    for line in [
-        "a call was refused caller=\"page\" method=\"ListCalendars\" reason=\"scope\" times=1",
-        "a call was refused caller=\"\" method=\"ListCalendars\" reason=\"no credentials\" times=1",
-    ] {
-        assert!(logged.contains(line), "{line}: {logged}");
-    }
+    expect_refusals_logged(&errors);
 
     // A configuration that cannot be used changes nothing, and is complained about.
     let right = std::fs::read_to_string(&file).unwrap();
