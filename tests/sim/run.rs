@@ -177,9 +177,12 @@ fn judge(world: &World, machine: &Machine) {
 fn wrong_count(world: &World, store: &mut dyn Store, now: Instant) -> Option<String> {
     let counted = world.counted.borrow();
     let Counting { quotas, status } = counted.as_ref()?;
-    if store.boot().unwrap().revision != status.revision() {
+    let boot = store.boot().unwrap();
+    if boot.revision != status.revision() {
         return None;
     }
+    // The clock may have been set back.
+    let now = now.max(boot.last_time);
     let (counted, stored) = (quotas.usage(now)?, store.usage(now).unwrap().all(now));
     (counted != stored).then(|| format!("{counted:?} are counted of tenants, not {stored:?}"))
 }
