@@ -190,6 +190,7 @@ fn a_log_entry_names_the_calendars_that_a_change_touched_and_the_versions_that_i
         Cause::ClockReset,
         Cause::CreateToken,
         Cause::RevokeToken,
+        Cause::TenantDeletion,
     ] {
         let mark = LogEntry {
             cause,

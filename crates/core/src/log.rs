@@ -56,7 +56,7 @@ pub struct LogEntry {
 
 /// An entry that no reader is shown as a change, or that is about the log itself. Before the mark of
 /// a restore revisions may be missing; the mark of a clock reset may have an earlier time than the
-/// entry before it. Changes of tokens have no events.
+/// entry before it. Changes of tokens, and changes that a deleted tenant left, have no events.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mark {
     /// The number of the entry.
@@ -64,7 +64,7 @@ pub struct Mark {
     /// The time of the entry: of the last change before a restore, or `now` by the right clock for
     /// a clock reset.
     pub time: Instant,
-    /// `Restore`, `ClockReset`, `CreateToken` or `RevokeToken`.
+    /// `Restore`, `ClockReset`, `CreateToken`, `RevokeToken` or `TenantDeletion`.
     pub cause: Cause,
 }
 
@@ -278,7 +278,7 @@ impl LogEntry {
             ..
         } = *self;
         let is_mark = match cause {
-            Cause::Restore | Cause::ClockReset => true,
+            Cause::Restore | Cause::ClockReset | Cause::TenantDeletion => true,
             Cause::CreateToken | Cause::RevokeToken => true,
             _ => false,
         };
