@@ -13,6 +13,7 @@ pub mod export;
 pub mod import;
 mod new_file;
 pub mod restore;
+pub mod tenant;
 pub mod tenant_deletion;
 pub mod tokens;
 

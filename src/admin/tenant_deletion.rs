@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use super::copy::{check_copy, present};
 use super::new_file::full;
+use super::tenant::TenantPrefix;
 use super::{AdminError, Position, Progress, Step, StoreFile, new_file};
 use crate::clock::SystemClock;
 use crate::engine::{self, Engine, Failure, Stopped, SubmitOptions};
@@ -31,38 +32,6 @@ use bookd_core::prefixes::Prefixes;
 
 /// How many rows of an unsettled deletion of a calendar are written at a time.
 const SETTLED_ROWS: usize = 1_000;
-
-/// The calendars of a tenant: those whose ids begin with one prefix.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TenantPrefix(Prefixes);
-
-impl TenantPrefix {
-    /// Reads a prefix such as `acme/`.
-    ///
-    /// # Errors
-    ///
-    /// In words: it is empty, or is not the prefix of a grant.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        match Prefixes::parse(text) {
-            Ok(all) if all.is_all() => Err("must not be empty".to_owned()),
-            Ok(prefixes) => Ok(Self(prefixes)),
-            Err(_) if Prefixes::parse(&format!("{text}/")).is_ok() => {
-                Err(format!("must end in /: is {text}/ meant?"))
-            }
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    /// The prefix, which ends in `/`.
-    pub fn as_str(&self) -> &str {
-        self.0.iter().next().unwrap_or_default()
-    }
-
-    /// The calendars.
-    pub const fn calendars(&self) -> &Prefixes {
-        &self.0
-    }
-}
 
 /// A tenant that was deleted.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +88,7 @@ pub fn delete(
     })?;
     let work = Work {
         file: store.path.clone(),
-        calendars: tenant.0.clone(),
+        calendars: tenant.calendars().clone(),
         is_clock_confirmed,
         zones,
         progress,

@@ -6,19 +6,60 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::exit::Exit;
+use super::export::{ExportConfig, run_selected};
 use super::output::{complain, counted, ended, say};
 use super::progress::shown;
 use super::store_options::StoreOptions;
 use super::table::table;
-use crate::admin::tenant_deletion::{DeletedTenant, TenantPrefix, delete, look};
+use crate::admin::export::Selection;
+use crate::admin::export::tenant::MEMBERS;
+use crate::admin::tenant::TenantPrefix;
+use crate::admin::tenant_deletion::{DeletedTenant, delete, look};
 use crate::store::sqlite::TenantSize;
 
 /// What to do with a tenant.
 #[derive(Subcommand, Clone, Debug)]
 pub enum TenantCommand {
+    /// Write everything of a tenant as a file that import reads; no server may be running on the
+    /// store
+    #[command(after_help = help_of_export())]
+    Export(TenantExportOptions),
     /// Delete everything of a tenant from the file, beyond recovery; no server may be running on it
     #[command(after_help = help_of_delete())]
     Delete(TenantDeleteOptions),
+}
+
+/// Which tenant to export, and where to.
+#[derive(Args, Clone, Debug)]
+pub struct TenantExportOptions {
+    /// How the ids of its calendars begin, such as acme/
+    #[arg(value_parser = TenantPrefix::parse)]
+    pub prefix: TenantPrefix,
+    /// The file, the store and what is written, as of `bookd export`
+    #[command(flatten)]
+    pub export: ExportConfig,
+}
+
+fn help_of_export() -> String {
+    let exits = Exit::some(&[
+        (Exit::Done, "written"),
+        (
+            Exit::Failed,
+            "the store is damaged or the file cannot be written",
+        ),
+        (Exit::Invalid, "it is not a bookd database of this version"),
+        (
+            Exit::NotFound,
+            "there is no store, or nothing of the tenant in it",
+        ),
+        (Exit::TryAgain, "in use, try again"),
+    ]);
+    format!(
+        "The file has the calendars and appointments as `bookd export` writes them, and beside them {}, which import \
+         passes over. Of an appointment shared with other tenants it has what the tenant is shown: its own calendars, \
+         and no person.\n\nExample:\n  bookd tenant export acme/ acme.json --store sqlite:bookd.db\n\n{exits}",
+        MEMBERS.join(", ")
+    )
 }
 
 /// Which tenant to delete, and whether to do it.
@@ -72,7 +113,19 @@ fn help_of_delete() -> String {
 /// Runs the command; its help has the exit codes.
 pub fn run(command: &TenantCommand, is_json: bool) -> Exit {
     match command {
+        TenantCommand::Export(options) => run_export(options),
         TenantCommand::Delete(options) => run_delete(options, is_json),
+    }
+}
+
+fn run_export(options: &TenantExportOptions) -> Exit {
+    let selection = Selection {
+        has_codes: options.export.codes,
+        tenant: Some(options.prefix.clone()),
+    };
+    match look(&options.export.store.file(), &options.prefix, shown) {
+        Ok(_) => run_selected(&options.export, &selection),
+        Err(error) => ended(&error),
     }
 }
 

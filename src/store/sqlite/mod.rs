@@ -28,7 +28,6 @@ mod rows;
 mod segments;
 mod sweep;
 mod tenant;
-mod tenant_erasure;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests;
@@ -72,7 +71,7 @@ pub use open::Drive;
 pub use reserve::DiskSpace;
 use reserve::Reserve;
 pub use sweep::SweptPages;
-pub use tenant::TenantSize;
+pub use tenant::{DeletedCalendar, TenantSize};
 use upgrade::SESSIONS_FROM;
 
 const SELECT_META: &str = "select value from meta where name = ?1";

@@ -11,6 +11,12 @@
 //! appointments   first seats of sessions that stay are not removed ──────┘
 //! ```
 
+mod deleted_calendars;
+mod erasure;
+mod rewritten_log;
+
+pub use deleted_calendars::DeletedCalendar;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
@@ -19,11 +25,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::copy::count;
 use super::segments::{CHANGE_COLUMNS, ChangeRow, WantedEvents};
-use super::tokens;
-use super::{Sqlite, rows};
+use super::{Sqlite, rows, tokens};
 use crate::store::codec::change::read_head;
 use crate::store::codec::place::PlacesRecord;
-use crate::store::codec::record::{decode, in_row};
+use crate::store::codec::record::{calendar_id, decode, in_row};
 use crate::store::{CalendarFilter, StoreError};
 use bookd_core::ids::CalendarId;
 use bookd_core::prefixes::Prefixes;
@@ -78,25 +83,25 @@ impl TenantSize {
 }
 
 /// What a file has of a tenant. The temporary table has its appointments.
-pub(super) struct Tenant {
-    pub(super) prefixes: Prefixes,
-    pub(super) size: TenantSize,
+struct Tenant {
+    prefixes: Prefixes,
+    size: TenantSize,
     /// The ids of its calendars that shared appointments name, and whether a calendar has the id
     /// now.
-    pub(super) shared_calendars: BTreeMap<String, bool>,
+    shared_calendars: BTreeMap<String, bool>,
     /// The ids of its tokens.
-    pub(super) tokens: BTreeSet<String>,
+    tokens: BTreeSet<String>,
 }
 
 /// Whether an appointment of the tenant stays; none if it is not of the tenant.
-pub(super) fn stays(connection: &Connection, key: u64) -> Result<Option<bool>, StoreError> {
+fn stays(connection: &Connection, key: u64) -> Result<Option<bool>, StoreError> {
     let mut select = connection.prepare_cached(SELECT_STAYS)?;
     let stays = select.query_row([rows::signed(key)], |row| row.get(0));
     Ok(stays.optional()?)
 }
 
 /// The places of the row of an appointment, whose first two columns are its key and its places.
-pub(super) fn places_of(row: &rusqlite::Row<'_>) -> Result<PlacesRecord, StoreError> {
+fn places_of(row: &rusqlite::Row<'_>) -> Result<PlacesRecord, StoreError> {
     let bytes = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
     let key = || row.get::<_, i64>(0).unwrap_or_default();
     decode(bytes, "the calendars of an appointment")
@@ -106,7 +111,7 @@ pub(super) fn places_of(row: &rusqlite::Row<'_>) -> Result<PlacesRecord, StoreEr
 impl Tenant {
     /// Finds everything of a tenant within the open transaction. `progress` is called with the
     /// number of rows and changes that were looked at.
-    pub(super) fn find(
+    fn find(
         connection: &Connection,
         prefixes: &Prefixes,
         progress: &dyn Fn(u64),
@@ -140,12 +145,12 @@ impl Tenant {
     }
 
     /// The only prefix.
-    pub(super) fn prefix(&self) -> &str {
+    fn prefix(&self) -> &str {
         self.prefixes.iter().next().unwrap_or_default()
     }
 
     /// The filter of the events that touch its calendars.
-    pub(super) fn filter(&self) -> CalendarFilter {
+    fn filter(&self) -> CalendarFilter {
         CalendarFilter::Prefixes(self.prefixes.clone())
     }
 
@@ -268,7 +273,7 @@ impl Sqlite {
         let transaction = self.connection.transaction()?;
         let tenant = Tenant::find(&transaction, prefixes, progress)?;
         let live = tenant.shared_calendars.iter().filter(|(_, live)| **live);
-        let ids = live.map(|(id, _)| crate::store::codec::record::calendar_id(id));
+        let ids = live.map(|(id, _)| calendar_id(id));
         Ok((tenant.size, ids.collect::<Result<_, _>>()?))
     }
 }
