@@ -2,11 +2,17 @@
 //!
 //! `make tenants CALLS=n SEED=n` sends so many calls.
 
+use bookd::admin::check::offline::look;
+use bookd::admin::tenant::TenantPrefix;
+use bookd::admin::tenant_deletion::delete;
+use bookd::admin::{Position, Step, StoreFile};
 use bookd::store::Store;
 use bookd::store::memory::Memory;
 use bookd::store::sqlite::Sqlite;
 use bookd_kit::chance::budget;
-use bookd_kit::tenants::tenants_learn_nothing_of_each_other;
+use bookd_kit::tenants::{
+    DELETED, one_tenant_goes_on, tenants_learn_nothing_of_each_other, two_tenants_live,
+};
 
 use crate::life::lookup;
 
@@ -39,4 +45,66 @@ fn a_tenant_is_told_the_same_by_a_file_that_another_tenant_shares() {
         [file("alone.db"), file("shared.db")],
         budget("TENANT_CALLS", 1_000),
     );
+}
+
+fn silent(_: Step) -> Position {
+    Box::new(|_| {})
+}
+
+/// Lets two tenants live on a file, deletes one of them, and lets the other go on.
+fn delete_one_of_two(seed: u64, calls: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bookd.db");
+    let open = || Box::new(Sqlite::open(&file, lookup(), CODE_KEY).unwrap()) as Box<dyn Store>;
+    let before = two_tenants_live(open(), calls, seed);
+    let store = StoreFile {
+        path: file.clone(),
+        zones: None,
+    };
+    let prefix = TenantPrefix::parse(DELETED).unwrap();
+    let deleted = delete(&store, &prefix, true, silent)
+        .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    let bytes = std::fs::read(&file).unwrap();
+    let of_tenant = DELETED.as_bytes();
+    let is_found = bytes.windows(of_tenant.len()).any(|it| it == of_tenant);
+    assert!(!is_found, "seed {seed}: {DELETED} is in the file");
+    assert!(
+        std::fs::read_dir(folder.path()).unwrap().count() == 1,
+        "seed {seed}: something stayed beside the file"
+    );
+    let after = one_tenant_goes_on(open(), calls / 4, seed);
+    assert!(after.len() >= before.len(), "seed {seed}");
+    for (number, (before, after)) in before.iter().zip(&after).enumerate() {
+        assert_eq!(
+            before, after,
+            "seed {seed}: change {number} of the other tenant"
+        );
+    }
+    for change in &after[before.len()..] {
+        let command = &change["change"]["command"];
+        assert!(
+            ["DeleteCalendar", "Expiry"].iter().any(|it| command == it),
+            "seed {seed}: {change}"
+        );
+    }
+    let examined = look(&store, silent).unwrap();
+    let findings: Vec<_> = examined
+        .all()
+        .filter(|it| it.name != "drift")
+        .flat_map(|it| &it.findings)
+        .collect();
+    assert!(findings.is_empty(), "seed {seed}: {findings:?}");
+    println!(
+        "seed {seed}: {:?}, {} changes of the other tenant",
+        deleted.size,
+        after.len()
+    );
+}
+
+#[test]
+fn a_deleted_tenant_leaves_nothing_in_the_file_and_nothing_else_changes() {
+    let first = budget("TENANT_SEED", 1);
+    for seed in first..first + budget("TENANT_SEEDS", 6) {
+        delete_one_of_two(seed, budget("TENANT_CALLS", 600));
+    }
 }

@@ -34,7 +34,10 @@ use super::chance::Chance;
 use super::fuzzed::{NOW, engine_on, framed, runtime, zones};
 use super::readable::{dynamic, method};
 
+mod deletion;
 mod messages;
+
+pub use deletion::{DELETED, one_tenant_goes_on, two_tenants_live};
 
 use messages::{Theirs, each_calendar, masked, mix};
 
@@ -73,7 +76,7 @@ fn access() -> Access {
         ..Grant::default()
     };
     let config = GrantConfig {
-        grants: [OURS, THEIRS].map(grant).to_vec(),
+        grants: [OURS, THEIRS, ""].map(grant).to_vec(),
         ..GrantConfig::default()
     };
     Access::granted(Grants::load(&config, None).unwrap())
