@@ -14,7 +14,7 @@ use crate::auth_guarded::Guarded;
 use crate::backup::{names, run_json};
 use crate::harness::reason;
 use crate::people::{bookd, said};
-use crate::tenant_world::{OF_ACME, Tenants, book, delete, found_in, local, open};
+use crate::tenant_world::{OF_ACME, Tenants, book, delete, found_in, local, morning, open};
 use crate::transfer::well;
 use crate::words::booking;
 
@@ -403,4 +403,52 @@ async fn a_deletion_that_dies_leaves_the_file_as_it_was_or_without_the_tenant() 
         well(copy.path(), &["check"]);
     }
     assert_eq!(before_and_after, [6, 1]);
+}
+
+/// A file with appointments of one hour each, one after the other, on a calendar of each tenant.
+fn large_file() -> String {
+    let of = |calendar: &str| {
+        let appointments = (0..1_200).map(|hour| {
+            let start = morning(1).plus(hour * 3_600).to_string();
+            json!({ "start_time": start, "invitee": { "name": "Grace" } })
+        });
+        let appointments: Vec<Value> = appointments.collect();
+        json!({ "calendar_id": calendar, "appointments": appointments })
+    };
+    json!({ "calendars": [of("acme/large"), of("globex/large")] }).to_string()
+}
+
+#[tokio::test]
+async fn positions_within_a_change_of_both_tenants_stay() {
+    let (folder, grants) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let file = crate::transfer::written(&folder, "both.json", &large_file());
+    well(folder.path(), &["import", &file]);
+    std::fs::remove_file(folder.path().join(&file)).unwrap();
+    let (bookd, globex) = Tenants::served_again(folder, grants.path()).await;
+    let first = ListServiceClient::new(globex.clone())
+        .list_changes(pb::ListChangesRequest {
+            calendar_id: "globex/large".to_owned(),
+            ..Default::default()
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    let second = pb::ListChangesRequest {
+        calendar_id: "globex/large".to_owned(),
+        page_token: first.next_page_token,
+        ..Default::default()
+    };
+    let rest = next_changes(&globex, &second).await;
+    assert!(rest[0].events.len() > 100, "the change is cut by the page");
+    let before = watched(&globex).await;
+    drop(globex);
+    let folder = bookd.stop_and_keep().await;
+    run_json(folder.path(), &["tenant", "delete", "acme/", "--yes"]);
+    assert_eq!(found_in(folder.path(), &["acme/"]), Vec::<String>::new());
+    well(folder.path(), &["check"]);
+    let (bookd, globex) = Tenants::served_again(folder, grants.path()).await;
+    assert_eq!(next_changes(&globex, &second).await, rest);
+    assert_eq!(watched(&globex).await, before);
+    drop(globex);
+    bookd.stop().await;
 }

@@ -15,8 +15,8 @@ pub const DELETED: &str = OURS;
 const TURN: u64 = 4;
 
 /// Sends so many random calls of two tenants, and of an owner of both whose calls take calendars of
-/// either, to a server on this store. Answers all changes that the tenant is told which stays.
-pub fn two_tenants_live(store: Box<dyn Store>, calls: u64, seed: u64) -> Vec<Json> {
+/// either, to a server on this store.
+pub fn two_tenants_live(store: Box<dyn Store>, calls: u64, seed: u64) {
     runtime().block_on(async {
         let (mut world, mut chance) = (World::new(store), Chance(seed));
         let mut owner = Tenant::new(&world.engine, "", 1 << 50);
@@ -40,16 +40,20 @@ pub fn two_tenants_live(store: Box<dyn Store>, calls: u64, seed: u64) -> Vec<Jso
                 }
             }
         }
-        world.theirs.watched().await
-    })
+    });
 }
 
 /// Goes on with so many calls of the tenant that stays. Answers all changes that it is told before
-/// them.
-pub fn one_tenant_goes_on(store: Box<dyn Store>, calls: u64, seed: u64) -> Vec<Json> {
+/// them, from a revision on.
+pub fn one_tenant_goes_on(
+    store: Box<dyn Store>,
+    start_revision: i64,
+    calls: u64,
+    seed: u64,
+) -> Vec<Json> {
     runtime().block_on(async {
         let (mut world, mut chance) = (World::new(store), Chance(seed));
-        let told = world.theirs.watched().await;
+        let told = world.theirs.watched_from(start_revision).await;
         for _ in 0..calls {
             let now = world.engine.now().seconds();
             act(&mut world.theirs, &mut chance, now).await;

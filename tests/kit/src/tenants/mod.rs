@@ -154,9 +154,14 @@ impl Tenant {
 
     /// Every change that it is shown from the first one on.
     async fn watched(&self) -> Vec<Json> {
+        self.watched_from(1).await
+    }
+
+    /// Every change that it is shown from a revision on.
+    async fn watched_from(&self, start_revision: i64) -> Vec<Json> {
         let method = method("WatchAppointments");
         let message = dynamic(&pb::WatchAppointmentsRequest {
-            start_revision: 1,
+            start_revision,
             ..Default::default()
         });
         let (mut frames, status) = self.frames(&method, &message).await;
