@@ -98,14 +98,14 @@ fn help_of_delete() -> String {
         ),
     ]);
     let examples = [
-        "bookd tenant export acme/ acme.json --store sqlite:bookd.db",
         "bookd tenant delete acme/ --store sqlite:bookd.db --dry-run",
         "bookd tenant delete acme/ --store sqlite:bookd.db --yes",
     ];
     format!(
         "Calendars whose ids begin with the prefix go with their types, hours, busy time, appointments, changes, tokens \
          and remembered requests. Appointments that are or were on calendars of other tenants as well stay theirs: those \
-         on a calendar of the prefix lose their person, and are cancelled if they are upcoming.\n\nExamples:\n  {}\n\n{exits}",
+         on a calendar of the prefix lose their person, and are cancelled if they are upcoming. What `bookd tenant export` \
+         writes is what goes.\n\nExamples:\n  {}\n\n{exits}",
         examples.join("\n  ")
     )
 }
@@ -208,8 +208,13 @@ fn as_text(options: &TenantDeleteOptions, size: TenantSize) -> String {
             "\n{shared} shared with other tenants would stay theirs: without its person on a calendar of {prefix}, and cancelled if it is upcoming there."
         ));
     }
+    let everything = if size.shared_appointments > 0 {
+        "Everything else"
+    } else {
+        "Everything"
+    };
     text.push_str(&format!(
-        "\nEverything else of {prefix} would go from {}. Backups and replicas keep it until you remove them.",
+        "\n{everything} of {prefix} would go from {}. Backups and replicas keep it until you remove them.",
         store.path.display()
     ));
     text

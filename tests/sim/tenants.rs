@@ -1,6 +1,7 @@
-//! A tenant's client learns nothing of another tenant.
+//! A tenant's client learns nothing of another tenant, and nothing of its deletion.
 //!
-//! `make tenants CALLS=n SEED=n` sends so many calls.
+//! `make tenants CALLS=n SEED=n` sends so many calls; `TENANT_SEEDS=n TENANT_LIFE=n` deletes so many
+//! tenants, each after so many calls.
 
 use bookd::admin::check::offline::look;
 use bookd::admin::tenant::TenantPrefix;
@@ -121,6 +122,6 @@ fn delete_one_of_two(seed: u64, calls: u64) {
 fn a_deleted_tenant_leaves_nothing_in_the_file_and_nothing_else_changes() {
     let first = budget("TENANT_SEED", 1);
     for seed in first..first + budget("TENANT_SEEDS", 6) {
-        delete_one_of_two(seed, budget("TENANT_CALLS", 600));
+        delete_one_of_two(seed, budget("TENANT_LIFE", 600));
     }
 }

@@ -277,11 +277,9 @@ impl LogEntry {
             cause,
             ..
         } = *self;
-        let is_mark = match cause {
-            Cause::Restore | Cause::ClockReset | Cause::TenantDeletion => true,
-            Cause::CreateToken | Cause::RevokeToken => true,
-            _ => false,
-        };
+        let is_of_log = matches!(cause, Cause::Restore | Cause::ClockReset);
+        let is_of_token = matches!(cause, Cause::CreateToken | Cause::RevokeToken);
+        let is_mark = is_of_log || is_of_token || cause == Cause::TenantDeletion;
         is_mark.then_some(Mark {
             revision,
             time,

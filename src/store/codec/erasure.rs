@@ -11,7 +11,7 @@ use prost::Message;
 
 use super::change::EventRecord;
 use super::numbers::calendar_event as kind;
-use super::place::{PlaceRecord, PlacesRecord};
+use super::place::PlaceRecord;
 use super::record::decode;
 use super::replaced::ReplacedRecord;
 use crate::store::StoreError;
@@ -63,13 +63,6 @@ pub(crate) fn with_new_ids(
 pub(crate) fn begins_or_ends_a_calendar(event: &[u8]) -> Result<bool, StoreError> {
     let event: EventRecord = decode(event, "an event")?;
     Ok(matches!(event.kind, kind::CREATED | kind::DELETED))
-}
-
-/// The places of an appointment with other ids of calendars.
-pub(crate) fn places_with_new_ids(places: PlacesRecord, new_ids: &NewIds) -> PlacesRecord {
-    let mut places = places;
-    rename_places(&mut places.places, new_ids);
-    places
 }
 
 /// What a change replaced, without what it replaced on these calendars; none if nothing is left.

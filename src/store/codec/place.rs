@@ -16,7 +16,7 @@ use bookd_core::time::{Instant, MINUTE, Minutes};
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct PlacesRecord {
     #[prost(message, repeated, tag = "1")]
-    pub(super) places: Vec<PlaceRecord>,
+    places: Vec<PlaceRecord>,
 }
 
 #[derive(Clone, PartialEq, Message)]

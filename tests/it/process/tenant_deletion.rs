@@ -225,19 +225,7 @@ async fn a_deleted_tenant_is_in_no_byte_and_the_others_are_told_what_they_were()
     assert_eq!(next_changes(&globex, &changes).await, rest_of_changes);
     assert_eq!(book(&globex, repeated).await, first_answer);
     for (appointment, is_seen) in [(&past, true), (&given, true), (&taken, false)] {
-        let request = pb::GetAppointmentRequest {
-            appointment_id: appointment.appointment_id.clone(),
-        };
-        let found = ListServiceClient::new(globex.clone())
-            .get_appointment(request)
-            .await;
-        match found {
-            Ok(found) => assert!(is_seen, "{found:?}"),
-            Err(status) => {
-                assert!(!is_seen, "{status:?}");
-                assert_eq!(reason(&status), "APPOINTMENT_NOT_FOUND");
-            }
-        }
+        assert_eq!(sees(&globex, appointment).await, is_seen);
     }
     let new = book(&globex, booking("globex/room", &local(3, "16:00"))).await;
     assert_ne!(new.confirmation_code, last.confirmation_code);
@@ -256,14 +244,29 @@ async fn a_deleted_tenant_is_in_no_byte_and_the_others_are_told_what_they_were()
     let (code, text) = offline(folder.path(), &["tenant", "delete", "acme/", "--yes"]);
     assert_eq!(code, Some(4), "{text}");
     assert!(text.contains("has nothing of acme/"), "{text}");
-    // The other tenant can be deleted, too, and then nothing of either is there.
-    run_json(folder.path(), &["tenant", "delete", "globex/", "--yes"]);
-    std::fs::remove_file(folder.path().join("copy.db")).unwrap();
-    assert_eq!(
-        found_in(folder.path(), &["globex", "Grace"]),
-        Vec::<String>::new()
-    );
-    well(folder.path(), &["check"]);
+    expect_nothing_after_the_other(folder.path());
+}
+
+/// Deletes the other tenant, too: then nothing of either is there.
+fn expect_nothing_after_the_other(folder: &Path) {
+    std::fs::remove_file(folder.join("copy.db")).unwrap();
+    run_json(folder, &["tenant", "delete", "globex/", "--yes"]);
+    assert_eq!(found_in(folder, &["globex", "Grace"]), Vec::<String>::new());
+    well(folder, &["check"]);
+}
+
+/// Whether a caller is shown an appointment; otherwise it is as if it were not there.
+async fn sees(caller: &Guarded, appointment: &pb::Appointment) -> bool {
+    let request = pb::GetAppointmentRequest {
+        appointment_id: appointment.appointment_id.clone(),
+    };
+    let found = ListServiceClient::new(caller.clone())
+        .get_appointment(request)
+        .await;
+    if let Err(status) = &found {
+        assert_eq!(reason(status), "APPOINTMENT_NOT_FOUND");
+    }
+    found.is_ok()
 }
 
 fn copied(folder: &Path) -> TempDir {

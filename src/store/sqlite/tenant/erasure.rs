@@ -18,18 +18,20 @@ use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rewritten_log::{BearerVersions, LogErasure};
-use super::{Tenant, TenantSize, places_of, stays};
+use super::{Tenant, TenantSize, stays};
 use crate::store::codec::calendar::ProfileRecord;
 use crate::store::codec::change::ChangeRecord;
-use crate::store::codec::erasure::{NewIds, places_with_new_ids};
+use crate::store::codec::erasure::NewIds;
 use crate::store::codec::record::{self, calendar_id, decode};
 use crate::store::codec::row::SubjectRecord;
 use crate::store::sqlite::copy::{PUT_FIRST_KEY, count};
-use crate::store::sqlite::read::bearers;
-use crate::store::sqlite::rows::signed;
+use crate::store::sqlite::read::{bearers, raw_appointments_by_key};
+use crate::store::sqlite::rows::{UPDATE_APPOINTMENT, key, signed, write};
 use crate::store::sqlite::{Sqlite, last, sweep};
 use crate::store::{CommitError, StoreError};
+use bookd_core::appointment::Person;
 use bookd_core::change::Cause;
+use bookd_core::ids::{AppointmentKey, CalendarId};
 use bookd_core::prefixes::Prefixes;
 
 /// How many rows are in memory at a time.
@@ -39,11 +41,8 @@ const INSERT_MARK: &str = "insert into changes (revision, time, record) values (
 const UPDATE_CALENDAR: &str = "update calendars set id = ?2, profile = ?3, update_time = create_time, revision = since \
      where key = ?1";
 const UPDATE_VERSION: &str = "update versions set version = ?2 where calendar = ?1";
-const SELECT_SHARED: &str = "select t.key, a.places from temp.tenant_appointments t join appointments a on a.key = t.key \
-     where t.stays = 1 and t.key > ?1 order by t.key limit ?2";
-const UPDATE_SHARED: &str = "update appointments set places = ?2, invitee_name = null, invitee_email = null, \
-     email_key = null, invitee_phone = null, invitee_time_zone = null, note = null, metadata = null, location = null, \
-     cancel_reason = null, customer_id = null where key = ?1";
+const SELECT_SHARED: &str = "select key from temp.tenant_appointments where stays = 1 and key > ?1 \
+     order by key limit ?2";
 const SELECT_REQUESTS: &str =
     "select hash, subject from requests where hash > ?1 order by hash limit ?2";
 const SELECT_KEY: &str = "select key from appointments where id = ?1";
@@ -180,25 +179,28 @@ fn keep_shared(
     tenant: &Tenant,
     new_ids: &NewIds,
 ) -> Result<(), StoreError> {
-    let mut after = 0;
+    let mut after = AppointmentKey::default();
     loop {
-        let page: Vec<_> = {
+        let page: Vec<AppointmentKey> = {
             let mut select = connection.prepare_cached(SELECT_SHARED)?;
-            let rows = select.query_map(params![after, PAGE], |row| {
-                Ok((row.get::<_, i64>(0)?, places_of(row)))
-            });
-            rows?.collect::<rusqlite::Result<_>>()?
+            let rows = select.query_map(params![signed(after.0), PAGE], |row| Ok(key(row, 0)));
+            rows?.map(|key| key?).collect::<Result<_, _>>()?
         };
-        let Some((last, _)) = page.last() else {
+        let Some(last) = page.last() else {
             return Ok(());
         };
         after = *last;
-        for (key, places) in page {
-            let places = places?;
-            if places.calendars().any(|id| tenant.prefixes.has(id)) {
-                let places = places_with_new_ids(places, new_ids).encode_to_vec();
-                let mut update = connection.prepare_cached(UPDATE_SHARED)?;
-                update.execute(params![key, places])?;
+        let is_theirs = |it: &CalendarId| tenant.prefixes.has(it.as_str());
+        for it in raw_appointments_by_key(connection, &page)? {
+            if it.calendars().any(is_theirs) {
+                let mut image = it.image.clone();
+                for place in &mut image.places {
+                    if let Some(new) = new_ids.get(place.calendar.as_str()) {
+                        place.calendar = calendar_id(new)?;
+                    }
+                }
+                let mut update = connection.prepare_cached(&UPDATE_APPOINTMENT)?;
+                write(&mut update, &it.with(Person::default(), image))?;
             }
         }
     }
