@@ -297,7 +297,7 @@ impl RowsCheck {
     }
 
     /// Reports the appointments of the log before this key, which have no row. No row is ever
-    /// removed.
+    /// removed but with all events that made it.
     fn missing(
         &mut self,
         before: Option<AppointmentKey>,
