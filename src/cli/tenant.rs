@@ -145,7 +145,7 @@ fn run_delete(options: &TenantDeleteOptions, is_json: bool) -> Exit {
             return Exit::Done;
         }
         if !is_confirmed(options, size) {
-            complain("nothing was deleted: say --yes to do it");
+            complain("nothing was deleted: type the prefix when asked, or say --yes");
             return Exit::Usage;
         }
     }
