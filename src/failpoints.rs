@@ -38,16 +38,19 @@ pub enum Failpoint {
     Migration,
     /// The WAL is copied into the database: before and after the copy.
     Checkpoint,
+    /// A tenant is deleted: after each step, up to the removal of the folder of the new file.
+    TenantDeletion,
 }
 
 impl Failpoint {
     /// All failpoints.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::BeforeCommit,
         Self::AfterCommit,
         Self::BeforeAnswer,
         Self::Migration,
         Self::Checkpoint,
+        Self::TenantDeletion,
     ];
 
     /// The count at which this failpoint aborts the process; always none in a release build.

@@ -13,6 +13,8 @@ pub mod export;
 pub mod import;
 mod new_file;
 pub mod restore;
+pub mod tenant;
+pub mod tenant_deletion;
 pub mod tokens;
 
 use std::path::{Path, PathBuf};
@@ -106,6 +108,16 @@ pub enum Step {
     Reading,
     /// Writes an import or an export, counted in appointments.
     Writing,
+    /// Looks for what a store has of a tenant.
+    Searching {
+        /// The number of its appointments and changes.
+        rows: u64,
+    },
+    /// Removes a tenant.
+    Erasing {
+        /// The number of its appointments and changes.
+        rows: u64,
+    },
 }
 
 /// Takes how much of a step is done, in the unit of the step: bytes, rows or appointments. The step

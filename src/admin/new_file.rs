@@ -2,18 +2,19 @@
 //!
 //! The file is made in a folder of its own next to its target, together with the files that SQLite
 //! makes next to a database. The folder is removed however the command ends; only SIGKILL and power
-//! loss leave it, for people to remove.
+//! loss leave it, for people to remove, or for the next run of a command that replaces a file.
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, Metadata};
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempPath;
 
 use super::AdminError;
 use crate::descriptors;
+use crate::failpoints::Failpoint;
 use crate::signals::Signals;
 use crate::store::sqlite::ExclusiveLock;
 
@@ -54,6 +55,26 @@ impl NewFile {
         let (_, chance) = uuid::Uuid::now_v7().as_u64_pair();
         let made = format!(".{:08x}.part", chance & 0xffff_ffff);
         let folder = target.with_file_name(with_ending(name.to_owned(), &made));
+        Self::in_folder(folder, target)
+    }
+
+    /// Begins a file that will take the place of this one, which nobody else may have open. What an
+    /// earlier run left that was killed is removed.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be made, or the earlier one cannot be removed.
+    fn instead_of(target: &Path) -> Result<Self, AdminError> {
+        let folder = folder_instead_of(target);
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(unwritable(target, &error.to_string()))
+            }
+            _ => Self::in_folder(folder, target),
+        }
+    }
+
+    fn in_folder(folder: PathBuf, target: &Path) -> Result<Self, AdminError> {
         // No other user may read an unfinished file.
         DirBuilder::new()
             .mode(0o700)
@@ -118,15 +139,57 @@ impl NewFile {
             }
             published => published.map_err(|failed| cannot(failed.error))?,
         }
-        let folder = self
-            .target
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(cannot)
+        sync_folder_of(&self.target).map_err(cannot)
     }
+
+    /// Puts the file in the place of the target, after its content is on the disk. It has the
+    /// permissions and the owner of `like`. The caller has the target locked, and no file next to it
+    /// belongs to it.
+    pub(super) fn replace(self, like: &Metadata) -> Result<(), AdminError> {
+        let cannot = |error: std::io::Error| unwritable(&self.target, &error.to_string());
+        let file = self.file();
+        // A process that opens the new file before the command ends is refused: in use.
+        let _lock = ExclusiveLock::new(&file)?;
+        let made = std::fs::metadata(&file).map_err(cannot)?;
+        if (made.uid(), made.gid()) != (like.uid(), like.gid()) {
+            chown(&file, Some(like.uid()), Some(like.gid())).map_err(cannot)?;
+        }
+        std::fs::set_permissions(&file, like.permissions()).map_err(cannot)?;
+        File::open(&file)
+            .and_then(|file| file.sync_all())
+            .map_err(cannot)?;
+        // The name of a file that the target had next to it is gone before the new file comes.
+        sync_folder_of(&self.target).map_err(cannot)?;
+        Failpoint::TenantDeletion.reached();
+        std::fs::rename(&file, &self.target).map_err(cannot)?;
+        sync_folder_of(&self.target).map_err(cannot)?;
+        Failpoint::TenantDeletion.reached();
+        Ok(())
+    }
+}
+
+/// The folder of a file that will take the place of this one: one for each, so that the next run
+/// finds what a killed one left.
+fn folder_instead_of(target: &Path) -> PathBuf {
+    with_ending(target.as_os_str().to_owned(), ".new.part")
+}
+
+/// Removes what a killed run left of a file that was to take the place of this one. Answers whether
+/// there was something.
+pub(super) fn remove_leftover(target: &Path) -> Result<bool, AdminError> {
+    match std::fs::remove_dir_all(folder_instead_of(target)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(unwritable(target, &error.to_string())),
+    }
+}
+
+fn sync_folder_of(file: &Path) -> std::io::Result<()> {
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all())
 }
 
 impl Drop for NewFile {
@@ -167,10 +230,25 @@ pub(super) fn make<T: Send + 'static>(
     target: &Path,
     work: impl FnOnce(&Path) -> Result<T, AdminError> + Send + 'static,
 ) -> Result<(NewFile, T), AdminError> {
+    begin(|| NewFile::of(target), work)
+}
+
+/// Makes a file that will take the place of this one, as `make` does.
+pub(super) fn remake<T: Send + 'static>(
+    target: &Path,
+    work: impl FnOnce(&Path) -> Result<T, AdminError> + Send + 'static,
+) -> Result<(NewFile, T), AdminError> {
+    begin(|| NewFile::instead_of(target), work)
+}
+
+fn begin<T: Send + 'static>(
+    new_file: impl FnOnce() -> Result<NewFile, AdminError>,
+    work: impl FnOnce(&Path) -> Result<T, AdminError> + Send + 'static,
+) -> Result<(NewFile, T), AdminError> {
     let runtime = descriptors::runtime().map_err(AdminError::Failed)?;
     let done = runtime.block_on(async {
         let mut signals = Signals::new().map_err(AdminError::Failed)?;
-        let new_file = NewFile::of(target)?;
+        let new_file = new_file()?;
         let file = new_file.file();
         tokio::select! {
             done = tokio::task::spawn_blocking(move || work(&file)) => {

@@ -18,6 +18,7 @@ use super::health::{self, HealthOptions};
 use super::import::{self, ImportConfig};
 use super::reload::ReadAgain;
 use super::restore::{self, RestoreOptions};
+use super::tenant::{self, TenantCommand};
 use super::{run, serve, store_tokens};
 use crate::config::ServeConfig;
 
@@ -53,6 +54,12 @@ pub enum CliCommand {
     /// Check a database that nobody serves, a backup for instance: integrity, log, conflicts, and
     /// appointments whose time zone changed its rules
     Check(CheckOptions),
+    /// Write everything of a tenant as a file, or delete a tenant, while no server runs on the store
+    #[command(
+        subcommand,
+        after_help = "Example:\n  bookd tenant delete acme/ --store sqlite:bookd.db --dry-run"
+    )]
+    Tenant(TenantCommand),
     /// Ask a server whether it serves, for scripts and probes
     Health(HealthOptions),
     /// Repair a store that believed a wrong clock, while no server runs on it
@@ -103,6 +110,7 @@ impl Arguments {
             CliCommand::Restore(options) => restore::run(&options, self.options.json),
             CliCommand::Check(options) => check::run(&options, self.options.json),
             CliCommand::Health(options) => health::run(&options, &self.options),
+            CliCommand::Tenant(command) => tenant::run(&command, self.options.json),
             CliCommand::Clock(command) => clock::run(&command, self.options.json),
             CliCommand::Client(ClientCommand::Token(command)) => match command.store() {
                 Some(store) => store_tokens::run(&command, store, self.options.json),

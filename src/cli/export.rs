@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::output::{counted_together, ended, say};
 use super::progress::shown;
 use super::store_options::StoreOptions;
-use crate::admin::export::{Exported, Output, export};
+use crate::admin::export::{Exported, Output, Selection, export};
 
 /// What `bookd export` needs to know.
 #[derive(Args, Clone, Debug)]
@@ -27,12 +27,21 @@ pub struct ExportConfig {
 
 /// Runs the command; the exit code says why the store cannot be read.
 pub fn run(config: &ExportConfig) -> Exit {
+    let selection = Selection {
+        has_codes: config.codes,
+        tenant: None,
+    };
+    run_selected(config, &selection)
+}
+
+/// Writes what is selected where the command says.
+pub(super) fn run_selected(config: &ExportConfig, selection: &Selection) -> Exit {
     let mut stdout = std::io::stdout();
     let output = config
         .file
         .as_deref()
         .map_or(Output::Stream(&mut stdout), Output::File);
-    match export(&config.store.file(), config.codes, output, shown) {
+    match export(&config.store.file(), selection, output, shown) {
         Ok(Exported {
             calendars,
             appointments,

@@ -55,6 +55,8 @@ pub mod store_options;
 #[cfg(feature = "server")]
 mod store_tokens;
 mod table;
+#[cfg(feature = "server")]
+pub mod tenant;
 mod token;
 pub mod watch;
 pub mod words;

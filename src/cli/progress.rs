@@ -12,6 +12,8 @@ pub(super) fn shown(step: Step) -> Position {
         Step::Checking { rows } => bar(rows, "checking"),
         Step::Reading => counter("reading"),
         Step::Writing => counter("writing"),
+        Step::Searching { rows } => bar(rows, "searching"),
+        Step::Erasing { rows } => bar(rows, "erasing"),
     };
     let bar = bar.with_finish(ProgressFinish::AndClear);
     bar.tick();

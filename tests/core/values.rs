@@ -185,7 +185,13 @@ fn a_log_entry_names_the_calendars_that_a_change_touched_and_the_versions_that_i
     assert_eq!(LogEntry::of(&paused).appointments().count(), 0);
 
     assert_eq!(entry.mark(), None);
-    for cause in [Cause::Restore, Cause::ClockReset] {
+    for cause in [
+        Cause::Restore,
+        Cause::ClockReset,
+        Cause::CreateToken,
+        Cause::RevokeToken,
+        Cause::TenantDeletion,
+    ] {
         let mark = LogEntry {
             cause,
             ..entry.clone()

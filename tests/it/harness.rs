@@ -162,6 +162,18 @@ impl Bookd {
         Self::serve(Box::new(store), folder, clock, settings, zones, access).await
     }
 
+    /// Starts on the file in this folder, behind these grants, with the clock at this instant.
+    pub async fn start_guarded_in(
+        folder: TempDir,
+        now: &str,
+        settings: Settings,
+        access: Access,
+    ) -> Self {
+        let (clock, zones) = (ManualClock::new(instant(now)), Arc::new(Zones::bundled()));
+        let store = open_sqlite(&folder.path().join("bookd.db"), &zones).unwrap();
+        Self::serve(Box::new(store), folder, clock, settings, zones, access).await
+    }
+
     async fn start_with_store(
         store: Box<dyn Store>,
         folder: TempDir,

@@ -218,6 +218,10 @@ mod store_reads;
 mod stored;
 #[path = "process/stuck_threads.rs"]
 mod stuck_threads;
+#[path = "process/tenant_deletion.rs"]
+mod tenant_deletion;
+#[path = "process/tenant_world.rs"]
+mod tenant_world;
 #[path = "transport/tls.rs"]
 mod tls;
 #[path = "process/tls_files.rs"]

@@ -95,11 +95,14 @@ pub enum Cause {
     /// `bookd clock reset`: a mark, with an event for each hold that expires earlier by it. Its
     /// time may lie before that of the change before it.
     ClockReset,
+    /// `bookd tenant delete`: a mark without events, and without a caller, in place of each change
+    /// that was the deleted tenant's alone. The last of them is the deletion itself.
+    TenantDeletion,
 }
 
 impl Cause {
     /// Every cause, in the order of the enumeration.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::CreateCalendar,
         Self::UpdateCalendar,
         Self::DeleteCalendar,
@@ -131,9 +134,11 @@ impl Cause {
         Self::Import,
         Self::Restore,
         Self::ClockReset,
+        Self::TenantDeletion,
     ];
 
-    /// The method's name, or `Expiry`, `Import`, `Restore` and `ClockReset`.
+    /// The method's name, or `Expiry`, `Import`, `Restore`, `ClockReset` and
+    /// `TenantDeletion`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::CreateCalendar => "CreateCalendar",
@@ -167,6 +172,7 @@ impl Cause {
             Self::Import => "Import",
             Self::Restore => "Restore",
             Self::ClockReset => "ClockReset",
+            Self::TenantDeletion => "TenantDeletion",
         }
     }
 }

@@ -54,15 +54,17 @@ pub struct LogEntry {
     pub events: Vec<LogEvent>,
 }
 
-/// An entry about the log itself. Before the mark of a restore revisions may be missing; the mark
-/// of a clock reset may have an earlier time than the entry before it.
+/// An entry that no reader is shown as a change, or that is about the log itself. Before the mark of
+/// a restore revisions may be missing; the mark of a clock reset may have an earlier time than the
+/// entry before it. Changes of tokens, and changes that a deleted tenant left, have no events.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mark {
     /// The number of the entry.
     pub revision: Revision,
-    /// The time of the last change before a restore, or `now` by the right clock for a clock reset.
+    /// The time of the entry: of the last change before a restore, or `now` by the right clock for
+    /// a clock reset.
     pub time: Instant,
-    /// `Restore` or `ClockReset`.
+    /// `Restore`, `ClockReset`, `CreateToken`, `RevokeToken` or `TenantDeletion`.
     pub cause: Cause,
 }
 
@@ -275,7 +277,10 @@ impl LogEntry {
             cause,
             ..
         } = *self;
-        matches!(cause, Cause::Restore | Cause::ClockReset).then_some(Mark {
+        let is_of_log = matches!(cause, Cause::Restore | Cause::ClockReset);
+        let is_of_token = matches!(cause, Cause::CreateToken | Cause::RevokeToken);
+        let is_mark = is_of_log || is_of_token || cause == Cause::TenantDeletion;
+        is_mark.then_some(Mark {
             revision,
             time,
             cause,

@@ -15,7 +15,7 @@ mod sorter;
 use std::path::Path;
 
 use crate::store::log_reader::PART_EVENTS_MAX;
-use crate::store::{Oldest, Store, StoreError, WatchFilter, ZoneLookup};
+use crate::store::{ChangePage, Oldest, Store, StoreError, WatchFilter, ZoneLookup};
 use bookd_core::appointment::zone_drift::drift;
 use bookd_core::appointment::{Appointment, AppointmentState};
 use bookd_core::change::Cause;
@@ -165,9 +165,8 @@ pub fn check_in(
         if page.next == from {
             break;
         }
-        log.marks.extend(&page.marks);
+        log.take(&page);
         for part in &page.changes {
-            log.take(&part.entry);
             lives::check(&part.entry, &mut lives);
             claimed.take(&part.entry)?;
             part.entry
@@ -179,7 +178,7 @@ pub fn check_in(
     }
     let (mut claims, last_time) = (
         conflicts::ClaimRecords::new(folder, sessions_from),
-        log.last_time(),
+        log.last_time,
     );
     let (mut drifted, mut sessions) = (Checked::new(DRIFT), Checked::new(SESSIONS));
     let is_whole = oldest.is_none_or(|oldest| oldest.revision == Revision(1));
@@ -221,11 +220,8 @@ struct LogCheck {
     checked: Checked,
     /// The revision that must follow; none before the first change.
     next: Option<Revision>,
-    /// The time of the last change.
-    time: Instant,
-    /// The marks that were read. After the mark of a restore the revisions skip some, because the
-    /// changes before it were taken back; after the mark of a clock reset the time may be earlier.
-    marks: Vec<Mark>,
+    /// The time of the last change or mark.
+    last_time: Instant,
 }
 
 impl LogCheck {
@@ -233,54 +229,51 @@ impl LogCheck {
         Self {
             checked: Checked::new(LOG),
             next: None,
-            time: Instant::MIN,
-            marks: Vec::new(),
+            last_time: Instant::MIN,
         }
     }
 
-    fn take(&mut self, entry: &LogEntry) {
-        let LogEntry { revision, time, .. } = *entry;
-        // The parts of a large change have the same revision.
-        if self.next != Some(revision.next()) {
-            self.begin(revision, time);
+    /// Checks the next page of the log.
+    fn take(&mut self, page: &ChangePage) {
+        let mut marks = page.marks.iter().peekable();
+        for part in &page.changes {
+            let LogEntry { revision, time, .. } = part.entry;
+            while let Some(mark) = marks.next_if(|mark| mark.revision <= revision) {
+                self.take_mark(mark);
+            }
+            self.follow(revision, time, None);
         }
+        marks.for_each(|mark| self.take_mark(mark));
     }
 
-    /// Checks the first part of a change.
-    fn begin(&mut self, revision: Revision, time: Instant) {
+    fn take_mark(&mut self, mark: &Mark) {
+        self.follow(mark.revision, mark.time, Some(mark.cause));
+    }
+
+    /// Checks that a change follows the one before it. Before the mark of a restore the revisions
+    /// skip some, because the changes before it were taken back; the mark of a clock reset may have
+    /// an earlier time.
+    fn follow(&mut self, revision: Revision, time: Instant, mark: Option<Cause>) {
+        // A further part of the same change, or its events after its mark.
+        if self.next == Some(revision.next()) {
+            return;
+        }
         self.checked.examined += 1;
-        let is_restored = self
-            .marks
-            .iter()
-            .any(|mark| mark.revision.next() == revision);
-        if let Some(next) = self.next.filter(|next| *next != revision && !is_restored) {
+        let may_skip = |next: Revision| mark == Some(Cause::Restore) && next < revision;
+        if let Some(next) = self.next
+            && next != revision
+            && !may_skip(next)
+        {
             self.checked.find(format!(
                 "revision {revision} stands where {next} must follow"
             ));
         }
-        // A mark between the change before and this one.
-        let is_between = |mark: &&Mark| {
-            mark.revision <= revision && self.next.is_none_or(|next| mark.revision >= next)
-        };
-        let reset = self
-            .marks
-            .iter()
-            .rfind(|mark| mark.cause == Cause::ClockReset && is_between(mark));
-        if time < reset.map_or(self.time, |mark| mark.time) {
+        if time < self.last_time && mark != Some(Cause::ClockReset) {
             self.checked.find(format!(
                 "revision {revision} was made before the one before it"
             ));
         }
-        (self.next, self.time) = (Some(revision.next()), time);
-    }
-
-    /// The time of the last entry, a mark or a change.
-    fn last_time(&self) -> Instant {
-        let after = self.next.unwrap_or_default();
-        self.marks
-            .last()
-            .filter(|mark| mark.revision >= after)
-            .map_or(self.time, |mark| mark.time)
+        (self.next, self.last_time) = (Some(revision.next()), time);
     }
 }
 
@@ -304,7 +297,7 @@ impl RowsCheck {
     }
 
     /// Reports the appointments of the log before this key, which have no row. No row is ever
-    /// removed.
+    /// removed but with all events that made it.
     fn missing(
         &mut self,
         before: Option<AppointmentKey>,

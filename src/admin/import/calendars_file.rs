@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::text::{Members, Text, joined};
 use super::{APPOINTMENTS_MAX, CALENDARS_MAX, json_positions};
+use crate::admin::export::tenant::MEMBERS as TENANT_MEMBERS;
 use crate::admin::{Position, Progress, Step};
 use crate::api::convert::file::{CalendarFile, imported_appointment, imported_calendar};
 use crate::ids::Ids;
@@ -83,6 +84,10 @@ pub(super) fn calendars<'a>(
     };
     let mut read = Vec::new();
     for (key, raw) in &members.0 {
+        // The export of a tenant has more than can be imported.
+        if TENANT_MEMBERS.contains(&key.as_ref()) {
+            continue;
+        }
         if key != "calendars" {
             text.wrong_at(
                 (raw.get(), 0),

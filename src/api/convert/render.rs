@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use prost_types::{Duration, Timestamp};
 
+use crate::auth::named_by;
 use crate::proto::v1 as pb;
 use bookd_core::appointment::confirmation_code;
 use bookd_core::appointment::{
@@ -25,6 +26,7 @@ use bookd_core::slots::violation::{Violation, ViolationCode};
 use bookd_core::time::interval::Interval;
 use bookd_core::time::zone::Zone;
 use bookd_core::time::{Instant, LocalDate, MINUTE, Minutes, Seconds};
+use bookd_core::token::Token;
 
 /// An instant as a timestamp, clamped to the years 1 to 9999. The first year that a limit counts
 /// may begin before them, and an appointment that an earlier version stored may end after them. An
@@ -337,6 +339,20 @@ fn event(entry: &LogEvent, seen: &Prefixes) -> pb::ChangeEvent {
             ignored_rules: ignored_rules(change.after.ignored_rules),
             ..event
         },
+    }
+}
+
+/// What is kept of a token, without when it was last used.
+pub(crate) fn token_record(token: &Token) -> pb::TokenRecord {
+    pb::TokenRecord {
+        token_id: token.id.to_string(),
+        name: token.name.0.to_string(),
+        scopes: named_by(token.scopes).into_iter().map(i32::from).collect(),
+        prefix: token.prefixes.iter().next().unwrap_or_default().to_owned(),
+        create_time: Some(timestamp(token.create_time)),
+        expire_time: token.expire_time.map(timestamp),
+        creator: token.creator.0.to_string(),
+        last_use_time: None,
     }
 }
 

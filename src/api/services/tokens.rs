@@ -2,7 +2,7 @@
 //!
 //! Nobody gives, sees or revokes more rights than their own.
 
-use crate::auth::{AuthError, Principal, Secret, bits_of, named_by};
+use crate::auth::{AuthError, Principal, Secret, bits_of};
 use crate::engine::Failure;
 use crate::proto::v1 as pb;
 use crate::proto::v1::Scope;
@@ -24,14 +24,8 @@ const SCOPES_MAX: usize = 16;
 /// What is kept of a token.
 fn record(api: &Api, token: &Token) -> pb::TokenRecord {
     pb::TokenRecord {
-        token_id: token.id.to_string(),
-        name: token.name.0.to_string(),
-        scopes: named_by(token.scopes).into_iter().map(i32::from).collect(),
-        prefix: token.prefixes.iter().next().unwrap_or_default().to_owned(),
-        create_time: Some(render::timestamp(token.create_time)),
-        expire_time: token.expire_time.map(render::timestamp),
-        creator: token.creator.0.to_string(),
         last_use_time: api.access.last_use(token).map(render::timestamp),
+        ..render::token_record(token)
     }
 }
 

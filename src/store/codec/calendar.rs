@@ -166,6 +166,14 @@ impl OverrideRecord {
 }
 
 impl ProfileRecord {
+    /// The profile of a deleted calendar of which nothing stays but its time.
+    pub(crate) fn blank() -> Self {
+        Self {
+            time_zone: "UTC".to_owned(),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn new(profile: &Profile) -> Self {
         let overrides = profile.availability.overrides.iter();
         let overrides =

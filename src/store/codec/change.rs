@@ -28,7 +28,8 @@ pub(crate) struct ChangeRecord {
     /// A `Cause` by number.
     #[prost(uint32, tag = "3")]
     cause: u32,
-    /// One `EventRecord` per touched appointment or calendar, each decoded when it is needed.
+    /// One `EventRecord` per touched appointment or calendar, each decoded when it is needed. Empty
+    /// where an event was erased with its tenant: the others keep their numbers.
     #[prost(bytes = "bytes", repeated, tag = "5")]
     pub(crate) events: Vec<Bytes>,
     /// For the events that were staged before the change, which have 0 instead: the revision that
@@ -56,7 +57,7 @@ pub(crate) struct EventHead {
 pub(crate) struct EventRecord {
     /// An `AppointmentEvent` by number, or 100 and more for calendars.
     #[prost(uint32, tag = "1")]
-    kind: u32,
+    pub(super) kind: u32,
     /// The appointment's id; empty for calendars.
     #[prost(bytes = "vec", tag = "2")]
     appointment: Vec<u8>,
@@ -68,13 +69,13 @@ pub(crate) struct EventRecord {
     previous: u64,
     /// The image before the change; none for a new appointment.
     #[prost(message, optional, tag = "5")]
-    before: Option<ImageRecord>,
+    pub(super) before: Option<ImageRecord>,
     /// The image after the change; none for calendars.
     #[prost(message, optional, tag = "6")]
-    after: Option<ImageRecord>,
+    pub(super) after: Option<ImageRecord>,
     /// Every touched calendar, with the revision that last touched it before.
     #[prost(message, repeated, tag = "7")]
-    calendars: Vec<TouchedRecord>,
+    pub(super) calendars: Vec<TouchedRecord>,
     /// The type or source that a calendar event is about.
     #[prost(string, tag = "8")]
     detail: String,

@@ -5,6 +5,7 @@
 
 pub(crate) mod calendar;
 pub(crate) mod change;
+pub(crate) mod erasure;
 pub(crate) mod image;
 pub(crate) mod numbers;
 pub(crate) mod place;

@@ -67,6 +67,7 @@ pub(crate) const fn of_cause(cause: Cause) -> u32 {
         C::RevokeToken => 29,
         C::Restore => 200,
         C::ClockReset => 201,
+        C::TenantDeletion => 202,
     }
 }
 

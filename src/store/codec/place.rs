@@ -22,7 +22,7 @@ pub(crate) struct PlacesRecord {
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct PlaceRecord {
     #[prost(string, tag = "1")]
-    calendar: String,
+    pub(super) calendar: String,
     #[prost(uint32, tag = "2")]
     type_number: u32,
     #[prost(uint32, tag = "3")]
@@ -49,7 +49,7 @@ pub(crate) struct PlaceRecord {
 
 impl PlacesRecord {
     /// The ids of the calendars, in order.
-    pub(crate) fn calendars(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn calendars(&self) -> impl Iterator<Item = &str> + Clone {
         self.places.iter().map(|it| it.calendar.as_str())
     }
 }

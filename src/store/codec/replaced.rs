@@ -29,9 +29,9 @@ struct EarlierProfileRecord {
 
 /// An earlier version of a calendar or of one of its types.
 #[derive(Clone, PartialEq, Message)]
-struct EarlierRecord {
+pub(super) struct EarlierRecord {
     #[prost(string, tag = "1")]
-    calendar: String,
+    pub(super) calendar: String,
     #[prost(message, optional, tag = "2")]
     profile: Option<EarlierProfileRecord>,
     #[prost(string, tag = "3")]
@@ -46,7 +46,7 @@ struct EarlierRecord {
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ReplacedRecord {
     #[prost(message, repeated, tag = "1")]
-    earlier: Vec<EarlierRecord>,
+    pub(super) earlier: Vec<EarlierRecord>,
 }
 
 impl ReplacedRecord {

@@ -42,7 +42,7 @@ const SELECT_LAST_TIME: &str =
 const SELECT_FIRST_AFTER: &str =
     "select revision from changes where time > ?1 order by revision limit 1";
 const INSERT_RESTORED: &str = "insert into changes (revision, time, record) values (?1, ?2, ?3)";
-const PUT_FIRST_KEY: &str = "insert into meta (name, value) values ('first_key', ?1) \
+pub(super) const PUT_FIRST_KEY: &str = "insert into meta (name, value) values ('first_key', ?1) \
      on conflict (name) do update set value = max(value, excluded.value)";
 
 /// How many steps SQLite's virtual machine runs between two calls of the progress handler.
@@ -50,14 +50,14 @@ const STEPS_A_LOOK: i32 = 100_000;
 
 /// A lock on an existing file, which no other process may open as long as this value is alive.
 pub struct ExclusiveLock {
-    _locked: Locked,
+    _locked: Arc<Locked>,
 }
 
 impl ExclusiveLock {
     /// Locks a file; refused while a process has it open.
     pub fn new(file: &Path) -> Result<Self, OpenError> {
         Ok(Self {
-            _locked: Locked::to_write(file)?,
+            _locked: Arc::new(Locked::to_write(file)?),
         })
     }
 }
@@ -180,11 +180,7 @@ impl CopySource {
 
     /// The length of the database in bytes.
     pub fn bytes(&self) -> Result<u64, StoreError> {
-        let number = |name| {
-            self.connection
-                .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
-        };
-        Ok(number("page_count")?.unsigned_abs() * number("page_size")?.unsigned_abs())
+        bytes(&self.connection)
     }
 
     /// The damage found in the file itself, each in words; empty when the file is sound.
@@ -199,20 +195,33 @@ impl CopySource {
         to: &Path,
         progress: impl Fn(u64) + Send + 'static,
     ) -> Result<(), StoreError> {
-        let written = to.to_owned();
-        let look = move || {
-            // 0 as long as the file does not exist.
-            progress(std::fs::metadata(&written).map_or(0, |it| it.len()));
-            false
-        };
-        self.connection.progress_handler(STEPS_A_LOOK, Some(look))?;
-        // The name of a file need not be UTF-8.
-        let name = ToSqlOutput::Borrowed(ValueRef::Text(to.as_os_str().as_encoded_bytes()));
-        let copied = self.connection.execute("vacuum into ?1", params![name]);
-        self.connection.progress_handler(0, None::<fn() -> bool>)?;
-        copied?;
-        Ok(())
+        copy_into(&mut self.connection, to, progress)
     }
+}
+
+fn bytes(connection: &Connection) -> Result<u64, StoreError> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    Ok(number("page_count")?.unsigned_abs() * number("page_size")?.unsigned_abs())
+}
+
+fn copy_into(
+    connection: &mut Connection,
+    to: &Path,
+    progress: impl Fn(u64) + Send + 'static,
+) -> Result<(), StoreError> {
+    let written = to.to_owned();
+    let look = move || {
+        // 0 as long as the file does not exist.
+        progress(std::fs::metadata(&written).map_or(0, |it| it.len()));
+        false
+    };
+    connection.progress_handler(STEPS_A_LOOK, Some(look))?;
+    // The name of a file need not be UTF-8.
+    let name = ToSqlOutput::Borrowed(ValueRef::Text(to.as_os_str().as_encoded_bytes()));
+    let copied = connection.execute("vacuum into ?1", params![name]);
+    connection.progress_handler(0, None::<fn() -> bool>)?;
+    copied?;
+    Ok(())
 }
 
 /// The error of a file that SQLite could not open or read.
@@ -276,6 +285,28 @@ impl Sqlite {
         transaction.execute(PUT_FIRST_KEY, [signed(first_key.0)])?;
         transaction.commit()?;
         Ok(mark.tokens.len())
+    }
+
+    /// The length of the database in bytes.
+    pub fn bytes(&self) -> Result<u64, StoreError> {
+        bytes(&self.connection)
+    }
+
+    /// Writes a copy to a file that does not exist yet. `progress` is called with the bytes that the
+    /// copy has so far.
+    pub fn copy_into(
+        &mut self,
+        to: &Path,
+        progress: impl Fn(u64) + Send + 'static,
+    ) -> Result<(), StoreError> {
+        copy_into(&mut self.connection, to, progress)
+    }
+
+    /// Closes the database as `close_alone` does, and keeps its lock, if it has one.
+    pub fn close_alone_locked(self) -> Result<Option<ExclusiveLock>, StoreError> {
+        let locked = self.locked.clone();
+        self.close_alone()?;
+        Ok(locked.map(|_locked| ExclusiveLock { _locked }))
     }
 
     /// Closes the database as a single file: with no file next to it, and readable on a read-only

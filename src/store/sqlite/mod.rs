@@ -27,6 +27,7 @@ mod reserve;
 mod rows;
 mod segments;
 mod sweep;
+mod tenant;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests;
@@ -72,6 +73,7 @@ pub use open::Drive;
 pub use reserve::DiskSpace;
 use reserve::Reserve;
 pub use sweep::SweptPages;
+pub use tenant::{DeletedCalendar, TenantSize};
 use upgrade::SESSIONS_FROM;
 
 const SELECT_META: &str = "select value from meta where name = ?1";

@@ -327,7 +327,7 @@ pub(super) fn calendar(
     Ok(Some((known, calendar)))
 }
 
-fn load_types(connection: &Connection, calendar: i64) -> Result<Types, StoreError> {
+pub(super) fn load_types(connection: &Connection, calendar: i64) -> Result<Types, StoreError> {
     let mut statement = connection.prepare_cached(SELECT_TYPES)?;
     let mut rows = statement.query([calendar])?;
     let (mut types, mut deleted) = (Vec::new(), Vec::new());
@@ -358,7 +358,7 @@ fn load_types(connection: &Connection, calendar: i64) -> Result<Types, StoreErro
     Ok(Types::new(types, deleted))
 }
 
-fn load_busy(connection: &Connection, calendar: i64) -> Result<Busy, StoreError> {
+pub(super) fn load_busy(connection: &Connection, calendar: i64) -> Result<Busy, StoreError> {
     let mut statement = connection.prepare_cached(SELECT_BUSY)?;
     let mut rows = statement.query([calendar])?;
     let mut sources = Vec::new();
@@ -412,7 +412,7 @@ fn load_claims(
 }
 
 /// Reads key, creation, version and reach of a calendar from the first four columns.
-fn known(row: &Row<'_>) -> Result<KnownCalendar, StoreError> {
+pub(super) fn known(row: &Row<'_>) -> Result<KnownCalendar, StoreError> {
     let known = || {
         let (since, version) = (rows::revision(row, 1)?, rows::revision(row, 2)?);
         Ok(KnownCalendar {

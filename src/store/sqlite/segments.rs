@@ -54,11 +54,11 @@ pub(super) struct ChangeRow {
     /// The entry without its events.
     pub(super) entry: LogEntry,
     /// The record with the events of the first segment.
-    record: ChangeRecord,
+    pub(super) record: ChangeRecord,
     /// How many events the change has; none where the first segment has all of them.
-    events: Option<u64>,
+    pub(super) events: Option<u64>,
     /// The number under which the further segments lie.
-    segments: i64,
+    pub(super) segments: i64,
 }
 
 impl ChangeRow {
@@ -174,7 +174,11 @@ impl ChangeRow {
         mut take: impl FnMut(u64, &Bytes) -> Result<ControlFlow<()>, StoreError>,
     ) -> Result<(), StoreError> {
         let mut take_all = |first: u64, events: &[Bytes]| {
-            for (number, event) in (first..).zip(events).filter(|(number, _)| *number >= from) {
+            let numbered = (first..).zip(events);
+            // An event that was erased with its tenant is empty.
+            for (number, event) in
+                numbered.filter(|(number, event)| *number >= from && !event.is_empty())
+            {
                 if wanted.wants(event)? && take(number, event)?.is_break() {
                     return Ok::<_, StoreError>(ControlFlow::Break(()));
                 }
@@ -329,14 +333,18 @@ impl<'a> Segments<'a> {
     /// Begins the segments of this change. Segments after the first are written as soon as they are
     /// full.
     pub(super) fn new(connection: &'a Connection, revision: Revision, bytes_max: usize) -> Self {
-        let (number, events) = (signed(revision.0), Vec::new());
+        Self::under(connection, signed(revision.0), bytes_max)
+    }
+
+    /// Begins segments under this number, which no segment has.
+    pub(super) fn under(connection: &'a Connection, number: i64, bytes_max: usize) -> Self {
         Self {
             connection,
             number,
             bytes_max,
             first: None,
             count: 0,
-            events,
+            events: Vec::new(),
             bytes: 0,
         }
     }
@@ -365,7 +373,8 @@ impl<'a> Segments<'a> {
         if !self.events.is_empty() && self.bytes + event.len() > self.bytes_max {
             self.cut()?;
         }
-        self.bytes += event.len();
+        // An event that was erased takes room too: a segment has a bounded number of them.
+        self.bytes += event.len().max(1);
         self.events.push(event);
         Ok(())
     }

@@ -7,9 +7,37 @@ use bookd_core::token::{NewToken, ScopeBits, SecretHash, TokenExpiry, TokenId};
 
 use crate::check_derived::each_is_found;
 use crate::stored::{World, open};
+use crate::transfer::well;
 
 fn token_id(text: &str) -> TokenId {
     TokenId::parse(text).unwrap()
+}
+
+fn create(id: &str, number: u8) -> Command {
+    Command::CreateToken(Box::new(NewToken {
+        id: token_id(id),
+        hash: SecretHash([number; 32]),
+        name: Caller("desk".into()),
+        scopes: ScopeBits(4),
+        prefixes: Prefixes::ALL,
+        expiry: TokenExpiry::Never,
+        creator: Caller("root".into()),
+        creator_token: None,
+    }))
+}
+
+#[test]
+fn changes_of_tokens_between_others_are_no_gap_in_the_log() {
+    let mut world = World::sqlite();
+    world.run(&create("bookd_aaaaaaaaaa", 1));
+    open(&mut world, "ada", "UTC");
+    world.run(&create("bookd_bbbbbbbbbb", 2));
+    world.run(&Command::RevokeToken(token_id("bookd_aaaaaaaaaa")));
+    open(&mut world, "bob", "UTC");
+    let folder = world.folder.clone().unwrap();
+    drop(world);
+    well(folder.path(), &["check"]);
+    well(folder.path(), &["backup", "copy.db"]);
 }
 
 #[test]
@@ -17,16 +45,7 @@ fn each_token_that_the_log_did_not_leave_is_found() {
     let mut world = World::sqlite();
     open(&mut world, "ada", "UTC");
     for (number, id) in (1..).zip(["bookd_aaaaaaaaaa", "bookd_bbbbbbbbbb"]) {
-        world.run(&Command::CreateToken(Box::new(NewToken {
-            id: token_id(id),
-            hash: SecretHash([number; 32]),
-            name: Caller("desk".into()),
-            scopes: ScopeBits(4),
-            prefixes: Prefixes::ALL,
-            expiry: TokenExpiry::Never,
-            creator: Caller("root".into()),
-            creator_token: None,
-        })));
+        world.run(&create(id, number));
     }
     world.run(&Command::RevokeToken(token_id("bookd_bbbbbbbbbb")));
     let folder = world.folder.clone().unwrap();

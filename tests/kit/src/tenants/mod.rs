@@ -34,7 +34,10 @@ use super::chance::Chance;
 use super::fuzzed::{NOW, engine_on, framed, runtime, zones};
 use super::readable::{dynamic, method};
 
+mod deletion;
 mod messages;
+
+pub use deletion::{DELETED, one_tenant_goes_on, two_tenants_live};
 
 use messages::{Theirs, each_calendar, masked, mix};
 
@@ -73,7 +76,7 @@ fn access() -> Access {
         ..Grant::default()
     };
     let config = GrantConfig {
-        grants: [OURS, THEIRS].map(grant).to_vec(),
+        grants: [OURS, THEIRS, ""].map(grant).to_vec(),
         ..GrantConfig::default()
     };
     Access::granted(Grants::load(&config, None).unwrap())
@@ -151,9 +154,14 @@ impl Tenant {
 
     /// Every change that it is shown from the first one on.
     async fn watched(&self) -> Vec<Json> {
+        self.watched_from(1).await
+    }
+
+    /// Every change that it is shown from a revision on.
+    async fn watched_from(&self, start_revision: i64) -> Vec<Json> {
         let method = method("WatchAppointments");
         let message = dynamic(&pb::WatchAppointmentsRequest {
-            start_revision: 1,
+            start_revision,
             ..Default::default()
         });
         let (mut frames, status) = self.frames(&method, &message).await;

@@ -1,7 +1,10 @@
-//! An export: writes all calendars and appointments of a store as the file that an import reads.
+//! An export: writes the calendars and appointments of a store, or of a tenant, as the file that an
+//! import reads.
 //!
 //! The store is unchanged, and the same store gives the same bytes. A file appears whole or not at
 //! all: it is written under another name first.
+
+pub mod tenant;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,6 +16,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::{Map, Value};
 
 use super::{AdminError, Position, Progress, Step, StoreFile};
+use crate::admin::tenant::TenantPrefix;
 use crate::api::convert::file::{exported_appointment, exported_calendar};
 use crate::clock::{Clock, SystemClock};
 use crate::open_store::open_existing_sqlite;
@@ -22,12 +26,21 @@ use crate::store::{ListQuery, Reader, Store};
 use bookd_core::appointment::AppointmentState;
 use bookd_core::calendar::Calendar;
 use bookd_core::ids::{CalendarId, Revision};
-use bookd_core::prefixes::Prefixes;
 use bookd_core::reach::Reach;
 use bookd_core::time::Instant;
 
 /// Rows that are read at a time.
 const PAGE_ROWS: usize = 1_000;
+
+/// What an export has.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Whether it has confirmation codes.
+    pub has_codes: bool,
+    /// The only tenant, of which it has everything, as the tenant sees it; none = all calendars and
+    /// their appointments.
+    pub tenant: Option<TenantPrefix>,
+}
 
 /// The destination of an export.
 pub enum Output<'a> {
@@ -46,10 +59,10 @@ pub struct Exported {
     pub appointments: u64,
 }
 
-/// Exports a store, with its confirmation codes if `has_codes`.
+/// Exports a store, or a tenant of it.
 pub fn export(
     store: &StoreFile,
-    has_codes: bool,
+    selection: &Selection,
     output: Output<'_>,
     progress: Progress,
 ) -> Result<Exported, AdminError> {
@@ -62,7 +75,7 @@ pub fn export(
         )));
     }
     let mut store = open_existing_sqlite(file, &zones)?;
-    let mut exporter = Exporter::new(&mut store, has_codes, progress)?;
+    let mut exporter = Exporter::new(&mut store, selection, progress)?;
     match output {
         Output::Stream(out) => exporter.write(out),
         Output::File(to) => write_atomically(to, |out| exporter.write(out)),
@@ -107,17 +120,26 @@ struct Exporter<'a> {
     /// The key of confirmation codes; none if they are left out.
     code_key: Option<u64>,
     json: Json,
+    /// Whose appointments and calendars are exported.
+    reach: Reach,
+    is_of_tenant: bool,
     /// The number of appointments that were written.
     written: u64,
     position: Position,
 }
 
 impl<'a> Exporter<'a> {
-    fn new(store: &'a mut Sqlite, has_codes: bool, progress: Progress) -> Result<Self, AdminError> {
+    fn new(
+        store: &'a mut Sqlite,
+        selection: &Selection,
+        progress: Progress,
+    ) -> Result<Self, AdminError> {
         let boot = store.boot()?;
         let now = SystemClock.now().max(boot.last_time);
         let reader = store.reader()?;
-        let code_key = has_codes.then_some(boot.code_key);
+        let code_key = selection.has_codes.then_some(boot.code_key);
+        let tenant = selection.tenant.as_ref();
+        let reach = tenant.map_or(Reach::ALL, |it| Reach::on(it.calendars().clone()));
         let json = Json {
             pool: proto_json::descriptors(),
         };
@@ -129,6 +151,8 @@ impl<'a> Exporter<'a> {
             now,
             code_key,
             json,
+            reach,
+            is_of_tenant: tenant.is_some(),
             written: 0,
             position,
         })
@@ -155,7 +179,11 @@ impl<'a> Exporter<'a> {
             let is_empty = self.appointments(&mut out, id)?;
             write!(out, "{}]}}", if is_empty { "" } else { "\n" })?;
         }
-        writeln!(out, "{}]}}", if ids.is_empty() { "" } else { "\n" })?;
+        write!(out, "{}]", if ids.is_empty() { "" } else { "\n" })?;
+        if self.is_of_tenant {
+            self.tenant(&mut out)?;
+        }
+        writeln!(out, "}}")?;
         out.flush()?;
         Ok(Exported {
             calendars: ids.len() as u64,
@@ -166,9 +194,9 @@ impl<'a> Exporter<'a> {
     fn calendar_ids(&mut self) -> Result<Vec<CalendarId>, AdminError> {
         let mut ids: Vec<CalendarId> = Vec::new();
         loop {
-            let (page, _) = self
-                .reader
-                .list_calendars(&Prefixes::ALL, ids.last(), PAGE_ROWS)?;
+            let (page, _) =
+                self.reader
+                    .list_calendars(&self.reach.calendars, ids.last(), PAGE_ROWS)?;
             let is_last = page.len() < PAGE_ROWS;
             ids.extend(page.into_iter().map(|row| row.id));
             if is_last {
@@ -196,10 +224,12 @@ impl<'a> Exporter<'a> {
         let mut query = self.all_of(calendar);
         loop {
             let page = self.reader.list_appointments(&query)?;
-            for appointment in &page.appointments {
+            for it in &page.appointments {
+                let Some(seen) = self.reach.show(it) else {
+                    continue;
+                };
                 let is_there = |id: &CalendarId, since| self.since.get(id) == Some(&since);
-                let Some(message) =
-                    exported_appointment(appointment, is_there, self.now, self.code_key)
+                let Some(message) = exported_appointment(&seen, is_there, self.now, self.code_key)
                 else {
                     continue;
                 };
@@ -217,14 +247,19 @@ impl<'a> Exporter<'a> {
                     self.json.message("Appointment", &message)
                 )?;
                 is_empty = false;
-                self.written += 1;
-                (self.position)(self.written);
+                self.count();
             }
             match page.next {
                 Some(next) => query.after = Some(next),
                 None => return Ok(is_empty),
             }
         }
+    }
+
+    /// Counts an appointment that was written.
+    fn count(&mut self) {
+        self.written += 1;
+        (self.position)(self.written);
     }
 
     /// The query of all appointments of a calendar.
@@ -242,7 +277,7 @@ impl<'a> Exporter<'a> {
             after: None,
             limit: PAGE_ROWS,
             scanned_max: ListQuery::SCANNED_MAX,
-            reach: Reach::ALL,
+            reach: self.reach.clone(),
             at: None,
             now: self.now,
         }
