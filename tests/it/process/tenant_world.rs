@@ -339,6 +339,23 @@ async fn tokens(owner: &Guarded) {
     }
 }
 
+/// A token that acme made itself, and revoked.
+async fn revoked_token(acme: &Guarded) {
+    let mut access = AccessServiceClient::new(acme.clone());
+    let request = pb::CreateTokenRequest {
+        name: "acme/passing".to_owned(),
+        scopes: vec![pb::Scope::Read.into()],
+        prefix: "acme/".to_owned(),
+        ..Default::default()
+    };
+    let created = access.create_token(request).await.unwrap().into_inner();
+    let request = pb::RevokeTokenRequest {
+        token_id: created.record.unwrap().token_id,
+        ..Default::default()
+    };
+    access.revoke_token(request).await.unwrap();
+}
+
 fn settings() -> Settings {
     Settings {
         is_clock_confirmed: true,
@@ -364,6 +381,7 @@ impl Tenants {
         let past = book(&owner, on_both(0, "09:00")).await;
         bookd.advance(4 * 3_600).await;
         tokens(&owner).await;
+        revoked_token(&acme).await;
         acme_books(&acme).await;
         let upcoming = book(&owner, on_both(3, "16:00")).await;
         let given = book(&acme, booking("acme/bertrand", &local(9, "20:00"))).await;

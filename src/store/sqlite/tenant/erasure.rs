@@ -6,7 +6,8 @@
 //! own                appointments, claims, calendars, types, busy time, tokens, remembered requests
 //! shared             appointments stay without a person; their calendars of the tenant stay as
 //!                    deleted ones that are called `deleted-1`, `deleted-2`, …
-//! principals         names that no change and no token has any more
+//! principals         names that no change and no token has any more, but for changes of tokens that
+//!                    are gone: nobody knows whose those were, and no reader shows their callers
 //! ```
 //!
 //! What was overwritten is still in free pages and in the WAL: only a VACUUM after it removes the
@@ -62,7 +63,15 @@ const DELETE_VERSIONS: &str = "delete from versions where calendar in \
 const DELETE_CALENDARS: &str = "delete from calendars where substr(id, 1, length(?1)) = ?1";
 const DELETE_APPOINTMENTS: &str = "delete from appointments where key in \
      (select key from temp.tenant_appointments where stays = 0)";
-const DROP_TABLE: &str = "drop table temp.tenant_appointments";
+/// The tables of this work, and samples of ids that an ANALYZE by hand may have made.
+const DROP_TABLES: &str = "drop table temp.tenant_appointments; drop table temp.gone_token_changes; \
+     drop table if exists main.sqlite_stat1; drop table if exists main.sqlite_stat4";
+/// The callers of changes of tokens that are gone, where nothing else has their names.
+const FORGET_CALLERS: &str = "update changes set caller = null \
+     where revision in (select revision from temp.gone_token_changes) and caller not in \
+     (select caller from changes where caller is not null \
+     and revision not in (select revision from temp.gone_token_changes) \
+     union select creator from tokens where creator is not null)";
 const DELETE_PRINCIPALS: &str = "delete from principals where number not in \
      (select caller from changes where caller is not null \
      union select creator from tokens where creator is not null)";
@@ -95,7 +104,7 @@ impl Sqlite {
             delete_own(connection, &tenant, &new_ids, bearers)?;
             connection.execute(PUT_FIRST_KEY, [signed(next_key.0)])?;
             leave_mark(connection)?;
-            connection.execute(DROP_TABLE, [])?;
+            connection.execute_batch(DROP_TABLES)?;
             Ok(tenant.size)
         })
     }
@@ -233,6 +242,7 @@ fn delete_own(
     for id in &tenant.tokens {
         connection.execute(DELETE_TOKEN, [id])?;
     }
+    connection.execute(FORGET_CALLERS, [])?;
     connection.execute(DELETE_PRINCIPALS, [])?;
     Ok(())
 }

@@ -91,6 +91,8 @@ struct Tenant {
     shared_calendars: BTreeMap<String, bool>,
     /// The ids of its tokens.
     tokens: BTreeSet<String>,
+    /// The ids of all other tokens that are stored.
+    other_tokens: BTreeSet<String>,
 }
 
 /// Whether an appointment of the tenant stays; none if it is not of the tenant.
@@ -118,13 +120,18 @@ impl Tenant {
     ) -> Result<Self, StoreError> {
         connection.execute(MAKE_TABLE, [])?;
         connection.execute(EMPTY_TABLE, [])?;
-        let tokens = tokens::load(connection)?;
-        let theirs = tokens.iter().filter(|it| prefixes.include(&it.prefixes));
+        let (mut theirs, mut others) = (BTreeSet::new(), BTreeSet::new());
+        for token in tokens::load(connection)?.iter() {
+            let is_theirs = prefixes.include(&token.prefixes);
+            let of = if is_theirs { &mut theirs } else { &mut others };
+            of.insert(token.id.as_str().to_owned());
+        }
         let mut tenant = Self {
             prefixes: prefixes.clone(),
             size: TenantSize::default(),
             shared_calendars: BTreeMap::new(),
-            tokens: theirs.map(|it| it.id.as_str().to_owned()).collect(),
+            tokens: theirs,
+            other_tokens: others,
         };
         let mut seen = 0;
         let mut look = || {

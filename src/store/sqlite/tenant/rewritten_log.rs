@@ -27,6 +27,10 @@ const REWRITTEN: i64 = i64::MIN + 1;
 static SELECT_NEXT_CHANGE: LazyLock<String> = LazyLock::new(|| {
     format!("select {CHANGE_COLUMNS} where c.revision > ?1 order by c.revision limit 1")
 });
+const MAKE_GONE_TOKENS: &str = "create temp table if not exists gone_token_changes \
+     (revision integer primary key) strict";
+const EMPTY_GONE_TOKENS: &str = "delete from temp.gone_token_changes";
+const PUT_GONE_TOKENS: &str = "insert into temp.gone_token_changes (revision) values (?1)";
 const SELECT_REPLACED: &str = "select replaced from changes where revision = ?1";
 const UPDATE_CHANGE: &str = "update changes set record = ?2, caller = iif(?3, caller, null), replaced = ?4, \
      events = ?5, segments = null where revision = ?1";
@@ -85,6 +89,8 @@ impl<'a> LogErasure<'a> {
         new_ids: &'a NewIds,
         segment_bytes_max: usize,
     ) -> Result<Self, StoreError> {
+        connection.execute(MAKE_GONE_TOKENS, [])?;
+        connection.execute(EMPTY_GONE_TOKENS, [])?;
         let mut select = connection.prepare(SELECT_BEARERS)?;
         let mut of_ids = HashMap::new();
         for (id, new) in new_ids {
@@ -110,6 +116,7 @@ impl<'a> LogErasure<'a> {
         })
     }
 
+    /// Rewrites the log. The temporary table of changes of tokens that are gone has them afterwards.
     pub(super) fn rewrite(&mut self) -> Result<(), StoreError> {
         let mut after = 0;
         loop {
@@ -124,11 +131,21 @@ impl<'a> LogErasure<'a> {
             after = signed(change.entry.revision.0);
             if self.is_theirs(&change)? {
                 self.rewrite_change(&change)?;
+            } else if self.is_of_gone_tokens(&change) {
+                let mut put = self.connection.prepare_cached(PUT_GONE_TOKENS)?;
+                put.execute([after])?;
             }
         }
     }
 
-    /// Whether a change has something of the tenant.
+    /// Whether a change names tokens, and none that is stored: revoked ones, or dropped by a
+    /// restore.
+    fn is_of_gone_tokens(&self, change: &ChangeRow) -> bool {
+        let (tokens, stored) = (change.tokens(), &self.tenant.other_tokens);
+        !tokens.is_empty() && !tokens.iter().any(|id| stored.contains(id))
+    }
+
+    /// Whether a change has something of the tenant, or of a remnant.
     fn is_theirs(&self, change: &ChangeRow) -> Result<bool, StoreError> {
         let tokens = change.tokens();
         let mut is_theirs = tokens.iter().any(|id| self.tenant.tokens.contains(id));
