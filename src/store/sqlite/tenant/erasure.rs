@@ -5,7 +5,8 @@
 //!                    left without any becomes a mark without a caller, so that no revision is missing
 //! own                appointments, claims, calendars, types, busy time, tokens, remembered requests
 //! shared             appointments stay without a person; their calendars of the tenant stay as
-//!                    deleted ones that are called `deleted-1`, `deleted-2`, …
+//!                    remnants: deleted ones that are called `deleted-1`, `deleted-2`, …
+//! remnants           of other tenants, those that no appointment names any more
 //! principals         names that no change and no token has any more, but for changes of tokens that
 //!                    are gone: nobody knows whose those were, and no reader shows their callers
 //! ```
@@ -18,6 +19,7 @@ use std::collections::HashMap;
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::remnants::{ids_that_stay, remove_unnamed};
 use super::rewritten_log::{BearerVersions, LogErasure};
 use super::{Tenant, TenantSize, stays};
 use crate::store::codec::calendar::ProfileRecord;
@@ -26,7 +28,7 @@ use crate::store::codec::erasure::NewIds;
 use crate::store::codec::record::{self, calendar_id, decode};
 use crate::store::codec::row::SubjectRecord;
 use crate::store::sqlite::copy::{PUT_FIRST_KEY, count};
-use crate::store::sqlite::read::{bearers, raw_appointments_by_key};
+use crate::store::sqlite::read::raw_appointments_by_key;
 use crate::store::sqlite::rows::{UPDATE_APPOINTMENT, key, signed, write};
 use crate::store::sqlite::{Sqlite, last, sweep};
 use crate::store::{CommitError, StoreError};
@@ -95,7 +97,7 @@ impl Sqlite {
             }
             let tenant = Tenant::find(connection, prefixes, progress)?;
             let next_key = last(connection)?.next_key;
-            let new_ids = new_ids(connection, &tenant)?;
+            let new_ids = ids_that_stay(connection, &tenant)?;
             let mut erasure = LogErasure::new(connection, &tenant, &new_ids, segment_bytes_max)?;
             erasure.rewrite()?;
             let bearers = erasure.bearers;
@@ -116,23 +118,6 @@ impl Sqlite {
         let _page = sweep::pass_over_counter(&self.connection);
         Ok(())
     }
-}
-
-/// New ids of the calendars that stay. They have no `/`, so that no grant but one on all calendars
-/// reaches them.
-fn new_ids(connection: &Connection, tenant: &Tenant) -> Result<NewIds, StoreError> {
-    let mut numbers = 1_u64..;
-    let mut new_ids = NewIds::new();
-    for id in tenant.shared_calendars.keys() {
-        let new = loop {
-            let new = format!("deleted-{}", numbers.next().unwrap_or_default());
-            if bearers(connection, &calendar_id(&new)?, 1)?.is_empty() {
-                break new;
-            }
-        };
-        new_ids.insert(id.clone(), new);
-    }
-    Ok(new_ids)
 }
 
 /// Removes the remembered requests that name something of the tenant alone.
@@ -227,8 +212,9 @@ fn delete_own(
     for statement in [DELETE_CLAIMS, DELETE_TYPES, DELETE_BUSY] {
         connection.execute(statement, [prefix])?;
     }
+    remove_unnamed(connection, tenant)?;
     connection.execute(DELETE_APPOINTMENTS, [])?;
-    let profile = ProfileRecord::blank().encode_to_vec();
+    let profile = ProfileRecord::remnant().encode_to_vec();
     for new in new_ids.values() {
         for (since, (key, version)) in of_ids.get(new).into_iter().flatten() {
             connection.execute(UPDATE_CALENDAR, params![key, new, profile])?;

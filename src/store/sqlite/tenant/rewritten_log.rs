@@ -150,9 +150,14 @@ impl<'a> LogErasure<'a> {
         let tokens = change.tokens();
         let mut is_theirs = tokens.iter().any(|id| self.tenant.tokens.contains(id));
         let wanted = WantedEvents::Calendars(&self.filter);
-        change.walk(self.connection, 0, &wanted, |_, _| {
-            is_theirs = true;
-            Ok(ControlFlow::Break(()))
+        change.walk(self.connection, 0, &wanted, |_, event| {
+            let touched = read_head(event)?.calendars;
+            is_theirs |= touched.iter().any(|it| self.tenant.has(&it.calendar));
+            Ok(if is_theirs {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            })
         })?;
         Ok(is_theirs)
     }
@@ -224,7 +229,7 @@ impl<'a> LogErasure<'a> {
         change: &mut RewrittenChange,
     ) -> Result<Option<KeptEvent>, StoreError> {
         let head = read_head(event)?;
-        let is_theirs = |id: &str| self.tenant.prefixes.has(id);
+        let is_theirs = |id: &str| self.tenant.has(id);
         let touched = || head.calendars.iter().map(|it| it.calendar.as_str());
         if !touched().any(is_theirs) {
             let bytes = event.clone();
