@@ -2,19 +2,27 @@
 //! anything but what was shared with it.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use bookd::open_store::open_sqlite;
 use bookd::proto::v1 as pb;
+use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::calendar_service_client::CalendarServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::proto::v1::watch_appointments_response::Message;
+use bookd::store::Store;
+use bookd::zones::Zones;
+use bookd_core::time::Instant;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::auth_guarded::Guarded;
+use crate::auth_guarded::{Guarded, connected};
 use crate::backup::{names, run_json};
 use crate::harness::reason;
 use crate::people::{bookd, said};
-use crate::tenant_world::{OF_ACME, Tenants, book, delete, found_in, local, morning, open};
+use crate::tenant_world::{
+    OF_ACME, Tenants, batch_of_both, book, delete, found_in, local, morning, open, taken,
+};
 use crate::transfer::well;
 use crate::words::booking;
 
@@ -227,6 +235,7 @@ async fn a_deleted_tenant_is_in_no_byte_and_the_others_are_told_what_they_were()
     for (appointment, is_seen) in [(&past, true), (&given, true), (&taken, false)] {
         assert_eq!(sees(&globex, appointment).await, is_seen);
     }
+    expect_the_batch_again(&connected(&bookd, "owner-of-all").await).await;
     let new = book(&globex, booking("globex/room", &local(3, "16:00"))).await;
     assert_ne!(new.confirmation_code, last.confirmation_code);
     let by_code = pb::ListAppointmentsRequest {
@@ -247,12 +256,56 @@ async fn a_deleted_tenant_is_in_no_byte_and_the_others_are_told_what_they_were()
     expect_nothing_after_the_other(folder.path());
 }
 
-/// Deletes the other tenant, too: then nothing of either is there.
+/// Repeats a request of both tenants: it is not carried out again, and answers what is left.
+async fn expect_the_batch_again(owner: &Guarded) {
+    let answer = BookingServiceClient::new(owner.clone())
+        .batch_book(batch_of_both())
+        .await
+        .unwrap()
+        .into_inner();
+    let calendars = answer.appointments.iter().map(|it| &it.calendar_ids[0]);
+    assert_eq!(calendars.collect::<Vec<_>>(), ["globex/room", "globex/eve"]);
+}
+
+/// Deletes the other tenant, too: then nothing of either is there, nor of what they shared.
 fn expect_nothing_after_the_other(folder: &Path) {
     std::fs::remove_file(folder.join("copy.db")).unwrap();
     run_json(folder, &["tenant", "delete", "globex/", "--yes"]);
-    assert_eq!(found_in(folder, &["globex", "Grace"]), Vec::<String>::new());
+    let words = ["globex", "Grace", "deleted-"];
+    assert_eq!(found_in(folder, &words), Vec::<String>::new());
     well(folder, &["check"]);
+    let connection = rusqlite::Connection::open(folder.join("bookd.db")).unwrap();
+    for table in ["appointments", "calendars", "versions", "claims"] {
+        let count = format!("select count(*) from {table}");
+        let count: i64 = connection.query_row(&count, [], |row| row.get(0)).unwrap();
+        assert_eq!(count, 0, "{table}");
+    }
+}
+
+/// Forgets the log but for its last change, as a server does that keeps changes for some days.
+fn forget_the_log(file: &Path) {
+    let zones = Arc::new(Zones::bundled());
+    let mut store = open_sqlite(file, &zones).unwrap();
+    while store
+        .compact_changes(Instant::MAX, 1_000)
+        .unwrap()
+        .is_some_and(|oldest| oldest.revision < store.boot().unwrap().revision)
+    {}
+}
+
+#[tokio::test]
+async fn a_request_from_before_the_log_is_not_carried_out_again() {
+    let (folder, grants) = Tenants::new().await.stop().await;
+    forget_the_log(&folder.path().join("bookd.db"));
+    run_json(folder.path(), &["tenant", "delete", "acme/", "--yes"]);
+    well(folder.path(), &["check"]);
+    let (bookd, globex) = Tenants::served_again(folder, grants.path()).await;
+    let again = BookingServiceClient::new(globex.clone())
+        .book_appointment(taken())
+        .await;
+    assert_eq!(reason(&again.unwrap_err()), "APPOINTMENT_NOT_FOUND");
+    drop(globex);
+    bookd.stop().await;
 }
 
 /// Whether a caller is shown an appointment; otherwise it is as if it were not there.

@@ -17,16 +17,16 @@
 use std::collections::HashMap;
 
 use prost::Message;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::remnants::{ids_that_stay, remove_unnamed};
+use super::requests::forget_requests;
 use super::rewritten_log::{BearerVersions, LogErasure};
-use super::{Tenant, TenantSize, stays};
+use super::{Tenant, TenantSize};
 use crate::store::codec::calendar::ProfileRecord;
 use crate::store::codec::change::ChangeRecord;
 use crate::store::codec::erasure::NewIds;
-use crate::store::codec::record::{self, calendar_id, decode};
-use crate::store::codec::row::SubjectRecord;
+use crate::store::codec::record::calendar_id;
 use crate::store::sqlite::copy::{PUT_FIRST_KEY, count};
 use crate::store::sqlite::read::raw_appointments_by_key;
 use crate::store::sqlite::rows::{UPDATE_APPOINTMENT, key, signed, write};
@@ -46,10 +46,6 @@ const UPDATE_CALENDAR: &str = "update calendars set id = ?2, profile = ?3, updat
 const UPDATE_VERSION: &str = "update versions set version = ?2 where calendar = ?1";
 const SELECT_SHARED: &str = "select key from temp.tenant_appointments where stays = 1 and key > ?1 \
      order by key limit ?2";
-const SELECT_REQUESTS: &str =
-    "select hash, subject from requests where hash > ?1 order by hash limit ?2";
-const SELECT_KEY: &str = "select key from appointments where id = ?1";
-const DELETE_REQUEST: &str = "delete from requests where hash = ?1";
 const DELETE_TOKEN: &str = "delete from tokens where id = ?1";
 const COUNT_DELETIONS: &str = "select count(*) from deletions";
 /// Own rows, by the prefix of their calendars.
@@ -118,52 +114,6 @@ impl Sqlite {
         let _page = sweep::pass_over_counter(&self.connection);
         Ok(())
     }
-}
-
-/// Removes the remembered requests that name something of the tenant alone.
-fn forget_requests(connection: &Connection, tenant: &Tenant) -> Result<(), StoreError> {
-    let mut after: Vec<u8> = Vec::new();
-    loop {
-        let page: Vec<(Vec<u8>, Vec<u8>)> = {
-            let mut select = connection.prepare_cached(SELECT_REQUESTS)?;
-            let rows = select.query_map(params![after, PAGE], |row| Ok((row.get(0)?, row.get(1)?)));
-            rows?.collect::<rusqlite::Result<_>>()?
-        };
-        let Some((last, _)) = page.last() else {
-            return Ok(());
-        };
-        after.clone_from(last);
-        for (hash, subject) in &page {
-            if is_of_tenant(connection, tenant, &decode(subject, "a request")?)? {
-                connection.prepare_cached(DELETE_REQUEST)?.execute([hash])?;
-            }
-        }
-    }
-}
-
-fn is_of_tenant(
-    connection: &Connection,
-    tenant: &Tenant,
-    subject: &SubjectRecord,
-) -> Result<bool, StoreError> {
-    let mut is_of_tenant = subject
-        .calendar
-        .as_ref()
-        .is_some_and(|id| tenant.prefixes.has(id))
-        || subject
-            .token
-            .as_ref()
-            .is_some_and(|id| tenant.tokens.contains(id));
-    for id in &subject.appointments {
-        let key: Option<i64> = connection
-            .prepare_cached(SELECT_KEY)?
-            .query_row([id], |row| row.get(0))
-            .optional()?;
-        if let Some(key) = key {
-            is_of_tenant |= stays(connection, record::key(key)?.0)? == Some(false);
-        }
-    }
-    Ok(is_of_tenant)
 }
 
 /// Gives shared appointments the new ids, and removes the persons of those that are on calendars of

@@ -16,6 +16,7 @@
 mod deleted_calendars;
 mod erasure;
 mod remnants;
+mod requests;
 mod rewritten_log;
 
 pub use deleted_calendars::DeletedCalendar;
