@@ -190,7 +190,7 @@ fn expect_the_same(before: Told, after: Told, shared: &str) {
     }
 }
 
-fn offline(folder: &Path, words: &[&str]) -> (Option<i32>, String) {
+pub fn offline(folder: &Path, words: &[&str]) -> (Option<i32>, String) {
     let output = bookd("127.0.0.1:1", folder, words);
     (output.status.code(), said(&output))
 }
@@ -374,53 +374,6 @@ async fn the_export_of_a_tenant_has_all_of_it_and_nothing_of_another() {
     well(home, &["check", "--store", "sqlite:new.db"]);
     let (code, said) = offline(home, &["tenant", "export", "nobody/"]);
     assert_eq!(code, Some(4), "{said}");
-}
-
-#[tokio::test]
-async fn nothing_is_deleted_before_somebody_says_so() {
-    let (folder, _grants) = Tenants::new().await.stop().await;
-    let home = folder.path();
-    well(home, &["check"]);
-    let before = std::fs::read(home.join("bookd.db")).unwrap();
-    let shown = run_json(home, &["tenant", "delete", "acme/", "--dry-run"]);
-    assert_eq!(shown["deleted"], json!(false));
-    assert_eq!(shown["calendars"], json!(3));
-    assert_eq!(shown["deleted_calendars"], json!(1));
-    for (words, code, says) in [
-        (&["tenant", "delete", "acme/"][..], 2, "say --yes"),
-        (&["tenant", "delete", "acme"], 2, "is acme/ meant?"),
-        (&["tenant", "delete", ""], 2, "must not be empty"),
-        (&["tenant", "delete", "acm/", "--yes"], 4, "nothing of acm/"),
-        (
-            &[
-                "tenant",
-                "delete",
-                "acme/",
-                "--yes",
-                "--store",
-                "sqlite:no.db",
-            ],
-            4,
-            "no.db",
-        ),
-    ] {
-        let (ended, said) = offline(home, words);
-        assert_eq!(ended, Some(code), "{words:?}: {said}");
-        assert!(said.contains(says), "{words:?}: {said}");
-    }
-    well(home, &["check"]);
-    let is_same = |folder: &Path| {
-        let export = |of: &Path| well(of, &["tenant", "export", "acme/", "--codes"]);
-        let kept = TempDir::new().unwrap();
-        std::fs::write(kept.path().join("bookd.db"), &before).unwrap();
-        export(folder) == export(kept.path())
-    };
-    assert!(is_same(home));
-    let process = crate::kill::Process::start(&home.join("bookd.db"));
-    let (code, said) = offline(home, &["tenant", "delete", "acme/", "--yes"]);
-    assert_eq!(code, Some(7), "{said}");
-    assert!(process.terminate().success());
-    assert!(is_same(home));
 }
 
 /// Dies at each step of a deletion: the file is as it was or without the tenant, and the next run

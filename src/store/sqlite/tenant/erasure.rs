@@ -11,8 +11,8 @@
 //!                    are gone: nobody knows whose those were, and no reader shows their callers
 //! ```
 //!
-//! What was overwritten is still in free pages and in the WAL: only a VACUUM after it removes the
-//! bytes.
+//! What was overwritten is still in free pages and in the WAL: only a copy of the file by VACUUM is
+//! without the bytes.
 
 use std::collections::HashMap;
 
@@ -30,7 +30,7 @@ use crate::store::codec::record::calendar_id;
 use crate::store::sqlite::copy::{PUT_FIRST_KEY, count};
 use crate::store::sqlite::read::raw_appointments_by_key;
 use crate::store::sqlite::rows::{UPDATE_APPOINTMENT, key, signed, write};
-use crate::store::sqlite::{Sqlite, last, sweep};
+use crate::store::sqlite::{Sqlite, last};
 use crate::store::{CommitError, StoreError};
 use bookd_core::appointment::Person;
 use bookd_core::change::Cause;
@@ -105,14 +105,6 @@ impl Sqlite {
             connection.execute_batch(DROP_TABLES)?;
             Ok(tenant.size)
         })
-    }
-
-    /// Rewrites the file without its free pages, which may have what was removed.
-    pub fn vacuum(&mut self) -> Result<(), StoreError> {
-        self.connection.execute_batch("vacuum")?;
-        // VACUUM moved the counter to another page.
-        let _page = sweep::pass_over_counter(&self.connection);
-        Ok(())
     }
 }
 
