@@ -22,7 +22,7 @@ use rusqlite::{Connection, params};
 use super::remnants::{ids_that_stay, remove_unnamed};
 use super::requests::forget_requests;
 use super::rewritten_log::{BearerVersions, LogErasure};
-use super::{Tenant, TenantSize};
+use super::{TenantContent, TenantSize};
 use crate::store::codec::calendar::ProfileRecord;
 use crate::store::codec::change::ChangeRecord;
 use crate::store::codec::erasure::NewIds;
@@ -91,7 +91,7 @@ impl Sqlite {
                     "the deletion of a calendar is not settled".to_owned(),
                 ));
             }
-            let tenant = Tenant::find(connection, prefixes, progress)?;
+            let tenant = TenantContent::find(connection, prefixes, progress)?;
             let next_key = last(connection)?.next_key;
             let new_ids = ids_that_stay(connection, &tenant)?;
             let mut erasure = LogErasure::new(connection, &tenant, &new_ids, segment_bytes_max)?;
@@ -112,7 +112,7 @@ impl Sqlite {
 /// the tenant now: only who reads both tenants could see them.
 fn keep_shared(
     connection: &Connection,
-    tenant: &Tenant,
+    tenant: &TenantContent,
     new_ids: &NewIds,
 ) -> Result<(), StoreError> {
     let mut after = AppointmentKey::default();
@@ -146,7 +146,7 @@ fn keep_shared(
 /// calendars.
 fn delete_own(
     connection: &Connection,
-    tenant: &Tenant,
+    tenant: &TenantContent,
     new_ids: &NewIds,
     of_ids: HashMap<String, BearerVersions>,
 ) -> Result<(), StoreError> {

@@ -92,7 +92,7 @@ impl TenantSize {
 }
 
 /// What a file has of a tenant. The temporary table has its appointments, and those on remnants.
-struct Tenant {
+struct TenantContent {
     prefixes: Prefixes,
     size: TenantSize,
     /// The ids of its calendars that shared appointments name, and whether a calendar has the id
@@ -121,7 +121,7 @@ fn places_of(row: &rusqlite::Row<'_>) -> Result<PlacesRecord, StoreError> {
         .map_err(|error| in_row("appointments", key(), error))
 }
 
-impl Tenant {
+impl TenantContent {
     /// Finds everything of a tenant within the open transaction. `progress` is called with the
     /// number of rows and changes that were looked at.
     fn find(
@@ -313,7 +313,7 @@ impl Sqlite {
         progress: &dyn Fn(u64),
     ) -> Result<(TenantSize, Vec<CalendarId>), StoreError> {
         let transaction = self.connection.transaction()?;
-        let tenant = Tenant::find(&transaction, prefixes, progress)?;
+        let tenant = TenantContent::find(&transaction, prefixes, progress)?;
         let live = tenant.shared_calendars.iter().filter(|(_, live)| **live);
         let ids = live.map(|(id, _)| calendar_id(id));
         Ok((tenant.size, ids.collect::<Result<_, _>>()?))

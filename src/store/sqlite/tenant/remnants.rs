@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use super::Tenant;
+use super::TenantContent;
 use crate::store::StoreError;
 use crate::store::codec::calendar::ProfileRecord;
 use crate::store::codec::erasure::NewIds;
@@ -52,7 +52,7 @@ pub(super) fn find(connection: &Connection) -> Result<BTreeMap<String, bool>, St
 /// remnants.
 pub(super) fn ids_that_stay(
     connection: &Connection,
-    tenant: &Tenant,
+    tenant: &TenantContent,
 ) -> Result<NewIds, StoreError> {
     let mut numbers = 1_u64..;
     let kept = tenant.remnants.iter().filter(|(_, stays)| **stays);
@@ -71,7 +71,10 @@ pub(super) fn ids_that_stay(
 
 /// Removes the claims of removed appointments on remnants, and the remnants that no appointment
 /// names any more.
-pub(super) fn remove_unnamed(connection: &Connection, tenant: &Tenant) -> Result<(), StoreError> {
+pub(super) fn remove_unnamed(
+    connection: &Connection,
+    tenant: &TenantContent,
+) -> Result<(), StoreError> {
     for (id, stays) in &tenant.remnants {
         connection.prepare_cached(DELETE_CLAIMS)?.execute([id])?;
         if !stays {

@@ -7,7 +7,7 @@
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Tenant, stays};
+use super::{TenantContent, stays};
 use crate::store::StoreError;
 use crate::store::codec::record::{self, decode};
 use crate::store::codec::row::SubjectRecord;
@@ -42,7 +42,10 @@ enum Fate {
 
 /// Removes the remembered requests that name something of the tenant alone, and takes what is its
 /// own out of the others.
-pub(super) fn forget_requests(connection: &Connection, tenant: &Tenant) -> Result<(), StoreError> {
+pub(super) fn forget_requests(
+    connection: &Connection,
+    tenant: &TenantContent,
+) -> Result<(), StoreError> {
     let oldest = log::oldest(connection)?.map_or(0, |it| signed(it.revision.0));
     let mut after: Vec<u8> = Vec::new();
     loop {
@@ -85,7 +88,7 @@ pub(super) fn forget_requests(connection: &Connection, tenant: &Tenant) -> Resul
 /// knows whose the appointments were then, so it is kept, and its repeat finds nothing.
 fn fate(
     connection: &Connection,
-    tenant: &Tenant,
+    tenant: &TenantContent,
     mut subject: SubjectRecord,
     is_in_log: bool,
 ) -> Result<Fate, StoreError> {

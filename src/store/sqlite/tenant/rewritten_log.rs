@@ -11,7 +11,7 @@ use bytes::Bytes;
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Tenant, stays};
+use super::{TenantContent, stays};
 use crate::store::codec::change::{ChangeRecord, read_head};
 use crate::store::codec::erasure::{
     NewIds, begins_or_ends_a_calendar, replaced_elsewhere, with_new_ids,
@@ -45,7 +45,7 @@ pub(super) type BearerVersions = BTreeMap<i64, (i64, Option<u64>)>;
 /// The rewriting of the log.
 pub(super) struct LogErasure<'a> {
     connection: &'a Connection,
-    tenant: &'a Tenant,
+    tenant: &'a TenantContent,
     new_ids: &'a NewIds,
     filter: CalendarFilter,
     segment_bytes_max: usize,
@@ -85,7 +85,7 @@ struct KeptEvent {
 impl<'a> LogErasure<'a> {
     pub(super) fn new(
         connection: &'a Connection,
-        tenant: &'a Tenant,
+        tenant: &'a TenantContent,
         new_ids: &'a NewIds,
         segment_bytes_max: usize,
     ) -> Result<Self, StoreError> {
