@@ -64,6 +64,16 @@ pub(super) struct SoundCopy {
     pub(super) findings: Vec<String>,
 }
 
+/// Why a copy cannot be used.
+pub(super) enum Unsound {
+    /// It has damage, each in words.
+    Damaged(Vec<String>),
+    /// It cannot be opened.
+    Unopened(OpenError),
+    /// It cannot be read.
+    Unreadable(StoreError),
+}
+
 /// Checks the copy `made` of the database `of`.
 pub(super) fn check_copy(
     made: &Path,
@@ -71,18 +81,29 @@ pub(super) fn check_copy(
     zones: &Arc<Zones>,
     progress: Progress,
 ) -> Result<SoundCopy, AdminError> {
-    let wrong = |error: StoreError| AdminError::unreadable(of, &error);
-    let mut store = open_sqlite(made, zones).map_err(|error| match error {
-        OpenError::Unreadable { why, .. } => AdminError::Failed(format!(
+    look_over(made, zones, progress).map_err(|unsound| match unsound {
+        Unsound::Damaged(damage) => AdminError::damaged(of, &damage),
+        Unsound::Unopened(OpenError::Unreadable { why, .. }) => AdminError::Failed(format!(
             "a copy of {} cannot be opened: {why}",
             of.display()
         )),
-        other => AdminError::from(other),
-    })?;
+        Unsound::Unopened(other) => AdminError::from(other),
+        Unsound::Unreadable(error) => AdminError::unreadable(of, &error),
+    })
+}
+
+/// Checks the copy `made`.
+pub(super) fn look_over(
+    made: &Path,
+    zones: &Arc<Zones>,
+    progress: Progress,
+) -> Result<SoundCopy, Unsound> {
+    let mut store = open_sqlite(made, zones).map_err(Unsound::Unopened)?;
     // The check sorts in the folder of the copy: a disk with space for the copy has space for
     // sorting.
     let folder = made.parent().unwrap_or(Path::new("."));
-    let Examined { file, report } = examine(&mut store, zones, folder, progress).map_err(wrong)?;
+    let examined = examine(&mut store, zones, folder, progress);
+    let Examined { file, report } = examined.map_err(Unsound::Unreadable)?;
     let Report {
         invariants,
         drift,
@@ -98,10 +119,10 @@ pub(super) fn check_copy(
         .flat_map(findings_of)
         .collect();
     if !damage.is_empty() {
-        return Err(AdminError::damaged(of, &damage));
+        return Err(Unsound::Damaged(damage));
     }
-    let boot = store.boot().map_err(wrong)?;
-    let calendars = store.count_calendars().map_err(wrong)?;
+    let boot = store.boot().map_err(Unsound::Unreadable)?;
+    let calendars = store.count_calendars().map_err(Unsound::Unreadable)?;
     let findings = findings_of(sessions).chain(findings_of(drift)).collect();
     Ok(SoundCopy {
         store,

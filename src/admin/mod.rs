@@ -73,21 +73,26 @@ impl AdminError {
 
     /// The error of a damaged database, with the first findings.
     fn damaged(file: &Path, damage: &[String]) -> Self {
-        let shown = damage
+        let file = file.display();
+        Self::found(
+            &format!("{file} is damaged, and nothing was written"),
+            damage,
+        )
+    }
+
+    /// An error with the first findings.
+    fn found(what: &str, findings: &[String]) -> Self {
+        let shown = findings
             .iter()
             .take(FINDINGS_SHOWN_MAX)
             .map(|finding| format!("\n  {finding}"));
-        let more = damage.len().saturating_sub(FINDINGS_SHOWN_MAX);
+        let more = findings.len().saturating_sub(FINDINGS_SHOWN_MAX);
         let more = if more > 0 {
             format!("\n  and {more} more")
         } else {
             String::new()
         };
-        let file = file.display();
-        Self::Failed(format!(
-            "{file} is damaged, and nothing was written:{}{more}",
-            shown.collect::<String>()
-        ))
+        Self::Failed(format!("{what}:{}{more}", shown.collect::<String>()))
     }
 }
 

@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, Metadata};
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,8 @@ use crate::store::sqlite::ExclusiveLock;
 /// The endings of the files that SQLite makes next to a database. Such a file of another database
 /// would be taken for one of the new database.
 const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+/// The name of the file in its folder. The other files of a work begin so.
+const NAME: &str = "bookd.db";
 /// How often the removal of the folder is tried while a thread still writes to it.
 const REMOVALS_MAX: usize = 5;
 
@@ -42,7 +45,7 @@ impl NewFile {
             .ok_or_else(|| AdminError::Invalid(format!("{} names no file", target.display())))?;
         let there: Vec<String> = [target.to_owned()]
             .into_iter()
-            .chain(BESIDE.map(|ending| with_ending(target.as_os_str().to_owned(), ending)))
+            .chain(beside(target))
             .filter(|path| path.symlink_metadata().is_ok())
             .map(|path| path.display().to_string())
             .collect();
@@ -55,37 +58,45 @@ impl NewFile {
         let (_, chance) = uuid::Uuid::now_v7().as_u64_pair();
         let made = format!(".{:08x}.part", chance & 0xffff_ffff);
         let folder = target.with_file_name(with_ending(name.to_owned(), &made));
-        Self::in_folder(folder, target)
+        Self::in_folder(folder, target).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => AdminError::NotFound(format!(
+                "{}: its folder does not exist; create it first",
+                target.display()
+            )),
+            _ => unwritable(target, &error.to_string()),
+        })
     }
 
-    /// Begins a file that will take the place of this one, which nobody else may have open. What an
-    /// earlier run left that was killed is removed.
+    /// Begins a file that will take the place of this one, which nobody else may have open, and will
+    /// have the owner of `like`. What an earlier run left that was killed is removed.
     ///
     /// # Errors
     ///
-    /// The folder cannot be made, or the earlier one cannot be removed.
-    fn instead_of(target: &Path) -> Result<Self, AdminError> {
-        let folder = folder_instead_of(target);
-        match std::fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(unwritable(target, &error.to_string()))
-            }
-            _ => Self::in_folder(folder, target),
+    /// The folder cannot be made, or the earlier one cannot be removed; the file cannot be replaced,
+    /// or not be given to its owner.
+    fn instead_of(target: &Path, like: &Metadata) -> Result<Self, AdminError> {
+        if is_mount_point(target) {
+            let why = "it is a mount point itself, and cannot be replaced: mount its folder";
+            return Err(unreplaced(target, why));
         }
+        remove_leftover(target)?;
+        let new_file = Self::in_folder(folder_instead_of(target), target)
+            .map_err(|error| unreplaced(target, &format!("no copy can be made: {error}")))?;
+        // Tried here, and not found out when the work is done.
+        let tried = new_file.folder.join(format!("{NAME}.owner"));
+        File::create_new(&tried)
+            .and_then(|_| give_to_owner_of(&tried, like))
+            .and_then(|()| std::fs::remove_file(&tried))
+            .map_err(|error| {
+                let why = "a copy cannot be given to the owner of the file";
+                unreplaced(target, &format!("{why}: {error}; run as that user"))
+            })?;
+        Ok(new_file)
     }
 
-    fn in_folder(folder: PathBuf, target: &Path) -> Result<Self, AdminError> {
+    fn in_folder(folder: PathBuf, target: &Path) -> std::io::Result<Self> {
         // No other user may read an unfinished file.
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&folder)
-            .map_err(|error| match error.kind() {
-                ErrorKind::NotFound => AdminError::NotFound(format!(
-                    "{}: its folder does not exist; create it first",
-                    target.display()
-                )),
-                _ => unwritable(target, &error.to_string()),
-            })?;
+        DirBuilder::new().mode(0o700).create(&folder)?;
         Ok(Self {
             folder,
             target: target.to_owned(),
@@ -94,7 +105,7 @@ impl NewFile {
 
     /// The path of the file before it has its name.
     fn file(&self) -> PathBuf {
-        self.folder.join("bookd.db")
+        self.folder.join(NAME)
     }
 
     /// Gives the file its name, after its content is on the disk. It has the permissions of `like`.
@@ -144,16 +155,13 @@ impl NewFile {
 
     /// Puts the file in the place of the target, after its content is on the disk. It has the
     /// permissions and the owner of `like`. The caller has the target locked, and no file next to it
-    /// belongs to it.
-    pub(super) fn replace(self, like: &Metadata) -> Result<(), AdminError> {
-        let cannot = |error: std::io::Error| unwritable(&self.target, &error.to_string());
+    /// belongs to it. `becomes` says what the target is then, in words, such as "without acme/".
+    pub(super) fn replace(self, like: &Metadata, becomes: &str) -> Result<(), AdminError> {
+        let cannot = |error: std::io::Error| unreplaced(&self.target, &error.to_string());
         let file = self.file();
         // A process that opens the new file before the command ends is refused: in use.
         let _lock = ExclusiveLock::new(&file)?;
-        let made = std::fs::metadata(&file).map_err(cannot)?;
-        if (made.uid(), made.gid()) != (like.uid(), like.gid()) {
-            chown(&file, Some(like.uid()), Some(like.gid())).map_err(cannot)?;
-        }
+        give_to_owner_of(&file, like).map_err(cannot)?;
         std::fs::set_permissions(&file, like.permissions()).map_err(cannot)?;
         File::open(&file)
             .and_then(|file| file.sync_all())
@@ -161,11 +169,59 @@ impl NewFile {
         // The name of a file that the target had next to it is gone before the new file comes.
         sync_folder_of(&self.target).map_err(cannot)?;
         Failpoint::TenantDeletion.reached();
+        let there = beside(&self.target).find(|path| path.symlink_metadata().is_ok());
+        if let Some(beside) = there {
+            let why = format!("{} came to be meanwhile", beside.display());
+            return Err(unreplaced(&self.target, &why));
+        }
         std::fs::rename(&file, &self.target).map_err(cannot)?;
-        sync_folder_of(&self.target).map_err(cannot)?;
+        sync_folder_of(&self.target).map_err(|error| {
+            AdminError::Failed(format!(
+                "{} is {becomes}, but its folder cannot be synced: {error}; after a power loss it may be as it was \
+                 before: run the command again then",
+                self.target.display()
+            ))
+        })?;
         Failpoint::TenantDeletion.reached();
         Ok(())
     }
+}
+
+/// The files that SQLite makes next to a database.
+fn beside(target: &Path) -> impl Iterator<Item = PathBuf> {
+    BESIDE
+        .map(|ending| with_ending(target.as_os_str().to_owned(), ending))
+        .into_iter()
+}
+
+/// Gives a file the owner and the group of `like`.
+fn give_to_owner_of(file: &Path, like: &Metadata) -> std::io::Result<()> {
+    let made = std::fs::metadata(file)?;
+    if (made.uid(), made.gid()) == (like.uid(), like.gid()) {
+        return Ok(());
+    }
+    chown(file, Some(like.uid()), Some(like.gid()))
+}
+
+/// Whether a file itself is mounted, as one file of a host is in a container: it can be written, and
+/// no other file can take its name. Where the system does not tell, none is.
+fn is_mount_point(file: &Path) -> bool {
+    let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    is_among(&mounts, file.as_os_str().as_bytes())
+}
+
+/// Whether a path is among the mount points of a `mountinfo`: the fifth field of a line, with some
+/// characters as octal numbers.
+fn is_among(mounts: &[u8], path: &[u8]) -> bool {
+    let mut written = Vec::new();
+    for byte in path {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\\' => written.extend(format!("\\{byte:03o}").bytes()),
+            other => written.push(*other),
+        }
+    }
+    let mut lines = mounts.split(|byte| *byte == b'\n');
+    lines.any(|line| line.split(|byte| *byte == b' ').nth(4) == Some(&*written))
 }
 
 /// The folder of a file that will take the place of this one: one for each, so that the next run
@@ -175,13 +231,28 @@ fn folder_instead_of(target: &Path) -> PathBuf {
 }
 
 /// Removes what a killed run left of a file that was to take the place of this one. Answers whether
-/// there was something.
+/// there was something. Files of others are left alone.
 pub(super) fn remove_leftover(target: &Path) -> Result<bool, AdminError> {
-    match std::fs::remove_dir_all(folder_instead_of(target)) {
+    let folder = folder_instead_of(target);
+    match remove_made(&folder) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(unwritable(target, &error.to_string())),
+        Err(error) => {
+            let what = format!("{} is in the way and cannot be removed", folder.display());
+            Err(unreplaced(target, &format!("{what}: {error}")))
+        }
     }
+}
+
+/// Removes a folder with the files that were made in it, and with no others.
+fn remove_made(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().as_bytes().starts_with(NAME.as_bytes()) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    std::fs::remove_dir(folder)
 }
 
 fn sync_folder_of(file: &Path) -> std::io::Result<()> {
@@ -218,6 +289,14 @@ pub(super) fn unwritable(target: &Path, why: &str) -> AdminError {
     ))
 }
 
+/// The error of a file that cannot be replaced, and stays.
+pub(super) fn unreplaced(target: &Path, why: &str) -> AdminError {
+    AdminError::Failed(format!(
+        "{}: {why}; the store is as it was",
+        target.display()
+    ))
+}
+
 /// The error of a file whose disk is full.
 pub(super) fn full(target: &Path) -> AdminError {
     let why = "there is no room left on its disk; free some, or name another place; nothing of it was left";
@@ -236,9 +315,10 @@ pub(super) fn make<T: Send + 'static>(
 /// Makes a file that will take the place of this one, as `make` does.
 pub(super) fn remake<T: Send + 'static>(
     target: &Path,
+    like: &Metadata,
     work: impl FnOnce(&Path) -> Result<T, AdminError> + Send + 'static,
 ) -> Result<(NewFile, T), AdminError> {
-    begin(|| NewFile::instead_of(target), work)
+    begin(|| NewFile::instead_of(target, like), work)
 }
 
 fn begin<T: Send + 'static>(
@@ -261,4 +341,23 @@ fn begin<T: Send + 'static>(
     // Work that is still running ends with the process.
     runtime.shutdown_background();
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_among;
+
+    #[test]
+    fn a_file_that_is_mounted_itself_is_found_among_the_mounts() {
+        let mounts = b"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            36 22 8:1 /host/bookd.db /var/my\\040data/bookd.db rw - ext4 /dev/sda1 rw\n";
+        for (path, is_mounted) in [
+            ("/", true),
+            ("/var/my data/bookd.db", true),
+            ("/var/my data", false),
+            ("/host/bookd.db", false),
+        ] {
+            assert_eq!(is_among(mounts, path.as_bytes()), is_mounted, "{path}");
+        }
+    }
 }

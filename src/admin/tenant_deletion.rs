@@ -8,30 +8,35 @@
 //! ```text
 //! file ──copy──▶ copy ──▶ calendars with shared appointments are deleted by a writer, which cancels
 //!                          those that are upcoming ──▶ everything of the tenant goes, in one
-//!                          transaction ──▶ VACUUM ──▶ check ──▶ the copy takes the file's place
+//!                          transaction ──▶ copy without free pages ──▶ check ──▶ the second copy
+//!                          takes the file's place
 //! ```
+//!
+//! What can be refused is refused before the work, which may take hours.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::copy::{check_copy, present};
-use super::new_file::full;
+use super::copy::{SoundCopy, Unsound, look_over, present};
+use super::new_file::{remove_leftover, unreplaced};
 use super::tenant::TenantPrefix;
 use super::{AdminError, Position, Progress, Step, StoreFile, new_file};
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::engine::{self, Engine, Failure, Stopped, SubmitOptions};
 use crate::failpoints::Failpoint;
 use crate::layout::Layout;
-use crate::open_store::{open_existing_sqlite, open_sqlite};
-use crate::store::sqlite::{Sqlite, TenantSize};
+use crate::open_store::{lookup, open_existing_sqlite, open_sqlite};
+use crate::store::sqlite::{CopySource, ExclusiveLock, Sqlite, TenantSize};
 use crate::store::{CommitError, Store, StoreError};
 use crate::zones::Zones;
 use bookd_core::command::Command;
 use bookd_core::ids::{CalendarId, Revision};
-use bookd_core::prefixes::Prefixes;
 
 /// How many rows of an unsettled deletion of a calendar are written at a time.
 const SETTLED_ROWS: usize = 1_000;
+/// How long the deletion of a calendar may take: nobody waits for it but the command.
+const DELETION_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// A tenant that was deleted.
 #[derive(Clone, Copy, Debug)]
@@ -46,19 +51,39 @@ pub struct DeletedTenant {
     pub had_leftover: bool,
 }
 
-/// Tells how much a store has of a tenant, and changes nothing.
+/// Tells how much a store has of a tenant, and writes nothing to it or next to it.
 ///
 /// # Errors
 ///
-/// The store is in use, missing or damaged; it has nothing of the tenant.
+/// The store is in use, missing, older or damaged; it has nothing of the tenant.
 pub fn look(
     store: &StoreFile,
     tenant: &TenantPrefix,
     progress: Progress,
 ) -> Result<TenantSize, AdminError> {
-    let (mut opened, zones) = open(store)?;
-    drop(zones);
-    Ok(find(&mut opened, store, tenant, progress)?.0)
+    store.must_be_there()?;
+    let zones = store.load_zones()?;
+    let source = CopySource::open_unwritten(&store.path)?;
+    if source.is_older() {
+        return Err(AdminError::Invalid(format!(
+            "{} was made by an older bookd, or never finished; start `bookd serve` on it once, which upgrades it",
+            store.path.display()
+        )));
+    }
+    let unreadable = |error: StoreError| AdminError::unreadable(&store.path, &error);
+    let mut opened = source.into_store(lookup(&zones)).map_err(unreadable)?;
+    let rows = opened.count_rows().map_err(unreadable)?;
+    let position = progress(Step::Searching { rows });
+    let found = opened.look_for_tenant(tenant.calendars(), &*position);
+    let (size, _) = found.map_err(unreadable)?;
+    if size.is_nothing() {
+        return Err(AdminError::NotFound(format!(
+            "{} has nothing of {}: no calendar, no appointment, no change and no token",
+            store.path.display(),
+            tenant.as_str()
+        )));
+    }
+    Ok(size)
 }
 
 /// Deletes a tenant. `is_clock_confirmed` says that the clock is right, though it is more than a day
@@ -67,8 +92,8 @@ pub fn look(
 ///
 /// # Errors
 ///
-/// The store is in use, missing or damaged; it has nothing of the tenant, or cannot be rewritten.
-/// The store is as it was.
+/// The store is in use, missing, older or damaged; it has nothing of the tenant, or cannot be
+/// rewritten. The store is as it was, unless the message says otherwise.
 pub fn delete(
     store: &StoreFile,
     tenant: &TenantPrefix,
@@ -76,32 +101,39 @@ pub fn delete(
     progress: Progress,
 ) -> Result<DeletedTenant, AdminError> {
     let like = present(&store.path)?;
-    let (mut opened, zones) = open(store)?;
     let target = store.path.canonicalize()?;
-    let had_leftover = new_file::remove_leftover(&target)?;
-    let found = find(&mut opened, store, tenant, progress);
-    let (size, _) = found.map_err(|error| match error {
+    let had_leftover = {
+        // No other deletion is under way.
+        let _lock = ExclusiveLock::new(&target)?;
+        remove_leftover(&target)?
+    };
+    let size = look(store, tenant, progress).map_err(|error| match error {
         AdminError::NotFound(why) if had_leftover => AdminError::NotFound(format!(
             "{why}; the copy that a deletion which was cut short had left was removed"
         )),
         error => error,
     })?;
+    let zones = store.load_zones()?;
+    let mut opened = open_existing_sqlite(&store.path, &zones)?;
+    // The file has nothing next to it from here on. A process that reads it is found now.
+    opened
+        .leave_alone()
+        .map_err(|error| AdminError::unreadable(&store.path, &error))?;
     let work = Work {
         file: store.path.clone(),
-        calendars: tenant.calendars().clone(),
+        tenant: tenant.clone(),
         is_clock_confirmed,
         zones,
         progress,
     };
-    let (new_file, (opened, revision)) = new_file::remake(&target, move |made| {
+    let (new_file, (opened, revision)) = new_file::remake(&target, &like, move |made| {
         let revision = work.make(&mut opened, made)?;
         Ok((opened, revision))
     })?;
-    // From here on the file has nothing next to it: the WAL is in it.
     let closed = opened.close_alone_locked();
     let _lock = closed.map_err(|error| AdminError::unreadable(&store.path, &error))?;
     Failpoint::TenantDeletion.reached();
-    new_file.replace(&like)?;
+    new_file.replace(&like, &format!("without {}", tenant.as_str()))?;
     let bytes = std::fs::metadata(&target).map_or(0, |metadata| metadata.len());
     Ok(DeletedTenant {
         size,
@@ -111,39 +143,11 @@ pub fn delete(
     })
 }
 
-fn open(store: &StoreFile) -> Result<(Sqlite, Arc<Zones>), AdminError> {
-    store.must_be_there()?;
-    let zones = store.load_zones()?;
-    Ok((open_existing_sqlite(&store.path, &zones)?, zones))
-}
-
-/// How much there is of a tenant, and which of its calendars shared appointments name.
-fn find(
-    opened: &mut Sqlite,
-    store: &StoreFile,
-    tenant: &TenantPrefix,
-    progress: Progress,
-) -> Result<(TenantSize, Vec<CalendarId>), AdminError> {
-    let unreadable = |error: StoreError| AdminError::unreadable(&store.path, &error);
-    let rows = opened.count_rows().map_err(unreadable)?;
-    let position = progress(Step::Searching { rows });
-    let found = opened.look_for_tenant(tenant.calendars(), &*position);
-    let (size, calendars) = found.map_err(unreadable)?;
-    if size.is_nothing() {
-        return Err(AdminError::NotFound(format!(
-            "{} has nothing of {}: no calendar, no appointment, no change and no token",
-            store.path.display(),
-            tenant.as_str()
-        )));
-    }
-    Ok((size, calendars))
-}
-
 /// What is done on the copy.
 struct Work {
     /// The file of the store, for errors.
     file: PathBuf,
-    calendars: Prefixes,
+    tenant: TenantPrefix,
     is_clock_confirmed: bool,
     zones: Arc<Zones>,
     progress: Progress,
@@ -152,57 +156,78 @@ struct Work {
 impl Work {
     /// Makes the file without the tenant; answers the revision of the mark.
     fn make(&self, store: &mut Sqlite, made: &Path) -> Result<Revision, AdminError> {
-        self.copy(store, made)?;
+        let first = made.with_added_extension("first");
+        self.copy(store, &first)
+            .map_err(|error| self.not_copied(error))?;
         Failpoint::TenantDeletion.reached();
-        let mut copy = self.open_copy(made)?;
-        while copy
-            .settle(SETTLED_ROWS, None)
-            .map_err(|it| self.failed(it))?
-        {}
-        let found = copy.look_for_tenant(&self.calendars, &|_| {});
+        let mut copy = self.open_copy(&first)?;
+        self.settle(&mut copy)?;
+        let found = copy.look_for_tenant(self.tenant.calendars(), &|_| {});
         let (_, shared) = found.map_err(|error| self.wrong(error))?;
         if !shared.is_empty() {
-            copy = self.delete_calendars(copy, shared, made)?;
+            copy = self.delete_calendars(copy, shared, &first)?;
         }
         Failpoint::TenantDeletion.reached();
         self.erase(&mut copy)?;
         Failpoint::TenantDeletion.reached();
-        copy.vacuum().map_err(|error| self.wrong(error))?;
+        // Not VACUUM in place, whose temporary file may be on another and smaller disk.
+        self.copy(&mut copy, made)
+            .map_err(|error| self.wrong(error))?;
         copy.close_alone().map_err(|error| self.wrong(error))?;
+        std::fs::remove_file(&first)
+            .map_err(|error| unreplaced(&self.file, &format!("its copy: {error}")))?;
         Failpoint::TenantDeletion.reached();
-        let sound = check_copy(made, &self.file, &self.zones, self.progress)?;
+        let sound = self.check(made)?;
         let closed = sound.store.close_alone();
         closed.map_err(|error| self.wrong(error))?;
         Ok(sound.boot.revision)
     }
 
-    fn copy(&self, store: &mut Sqlite, made: &Path) -> Result<(), AdminError> {
-        let bytes = store.bytes().map_err(|error| self.wrong(error))?;
-        let position = (self.progress)(Step::Copying { bytes });
-        store
-            .copy_into(made, position)
-            .map_err(|error| self.wrong(error))
+    fn copy(&self, of: &mut Sqlite, to: &Path) -> Result<(), StoreError> {
+        let position = (self.progress)(Step::Copying { bytes: of.bytes()? });
+        of.copy_into(to, position)
     }
 
     fn open_copy(&self, made: &Path) -> Result<Sqlite, AdminError> {
         Ok(open_sqlite(made, &self.zones)?)
     }
 
+    /// Writes the rows of a deletion of a calendar that is not settled.
+    fn settle(&self, copy: &mut Sqlite) -> Result<(), AdminError> {
+        while copy
+            .settle(SETTLED_ROWS, None)
+            .map_err(|error| self.failed(error))?
+        {}
+        Ok(())
+    }
+
     fn erase(&self, copy: &mut Sqlite) -> Result<(), AdminError> {
         let rows = copy.count_rows().map_err(|error| self.wrong(error))?;
         let position: Position = (self.progress)(Step::Erasing { rows });
-        let erased = copy.erase_tenant(&self.calendars, &*position);
+        let erased = copy.erase_tenant(self.tenant.calendars(), &*position);
         erased.map(drop).map_err(|error| self.failed(error))
+    }
+
+    fn check(&self, made: &Path) -> Result<SoundCopy, AdminError> {
+        look_over(made, &self.zones, self.progress).map_err(|unsound| match unsound {
+            Unsound::Damaged(findings) => self.found(&findings),
+            Unsound::Unopened(error) => AdminError::Open(error),
+            Unsound::Unreadable(error) => self.wrong(error),
+        })
     }
 
     /// Deletes these calendars by a writer, which cancels their upcoming appointments as it does for
     /// everybody: so the other tenants are told. Answers the copy, opened anew.
     fn delete_calendars(
         &self,
-        copy: Sqlite,
+        mut copy: Sqlite,
         calendars: Vec<CalendarId>,
         made: &Path,
     ) -> Result<Sqlite, AdminError> {
+        // The writer does not say what is wrong with a calendar that it cannot load.
+        let loaded = copy.load_calendars(&calendars, SystemClock.now());
+        loaded.map_err(|error| self.wrong(error))?;
+        copy.let_go(&calendars);
         let later = |why: String| AdminError::Later(format!("{why}; nothing was changed"));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -215,21 +240,25 @@ impl Work {
         };
         let ended = runtime.block_on(async {
             let started = Engine::start(Box::new(copy), Arc::new(SystemClock), settings);
-            let (engine, running) = started.map_err(|error| later(error.to_string()))?;
+            let (engine, running) = started.map_err(|error| self.wrong(error))?;
             let deleted = delete_each(&engine, calendars).await;
             drop(engine);
             match (deleted, running.stopped().await) {
                 (Ok(()), Stopped::Done) => Ok(()),
-                (Err(failure), Stopped::Done) => Err(later(failure.to_string())),
-                (_, Stopped::Failed(why) | Stopped::FileGone(why)) => Err(later(why)),
+                (Err(failure), Stopped::Done) => Err(match failure {
+                    Failure::Damaged | Failure::Refused(_) => {
+                        self.found(&[format!("a calendar cannot be deleted: {failure}")])
+                    }
+                    other => later(other.to_string()),
+                }),
+                (_, Stopped::Failed(why) | Stopped::FileGone(why)) => {
+                    Err(unreplaced(&self.file, &format!("its copy: {why}")))
+                }
             }
         });
         ended?;
         let mut copy = self.open_copy(made)?;
-        while copy
-            .settle(SETTLED_ROWS, None)
-            .map_err(|it| self.failed(it))?
-        {}
+        self.settle(&mut copy)?;
         Ok(copy)
     }
 
@@ -238,12 +267,34 @@ impl Work {
         self.wrong(error.into_store_error())
     }
 
-    /// The error of a store or a copy that cannot be read or written.
-    fn wrong(&self, error: StoreError) -> AdminError {
+    /// The error of a store that cannot be copied.
+    fn not_copied(&self, error: StoreError) -> AdminError {
         match error {
-            StoreError::Full => full(&self.file),
+            StoreError::Full => self.wrong(error),
             other => AdminError::unreadable(&self.file, &other),
         }
+    }
+
+    /// The error of a copy that cannot be read or written.
+    fn wrong(&self, error: StoreError) -> AdminError {
+        match error {
+            StoreError::Full => AdminError::Later(format!(
+                "{}: there is no room for its copies on its disk; free twice its size; the store is as it was",
+                self.file.display()
+            )),
+            StoreError::Damaged(_) => self.found(&[error.to_string()]),
+            other => unreplaced(&self.file, &format!("its copy: {other}")),
+        }
+    }
+
+    /// The error of a copy with findings.
+    fn found(&self, findings: &[String]) -> AdminError {
+        let (tenant, file) = (self.tenant.as_str(), self.file.display());
+        let what = format!(
+            "the copy of {file} without {tenant} has findings, and nothing was changed; see whether `bookd check` has \
+             them of {file} too"
+        );
+        AdminError::found(&what, findings)
     }
 }
 
@@ -255,7 +306,11 @@ async fn delete_each(engine: &Engine, calendars: Vec<CalendarId>) -> Result<(), 
             etag: None,
             beforehand: None,
         };
-        engine.submit(command, SubmitOptions::default()).await?;
+        let options = SubmitOptions {
+            deadline: Some(tokio::time::Instant::now() + DELETION_MAX),
+            ..SubmitOptions::default()
+        };
+        engine.submit(command, options).await?;
     }
     Ok(())
 }

@@ -30,6 +30,7 @@ pub fn run(config: &ExportConfig) -> Exit {
     let selection = Selection {
         has_codes: config.codes,
         tenant: None,
+        has_history: false,
     };
     run_selected(config, &selection)
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::exit::Exit;
-use super::output::{counted_together, ended, say};
+use super::output::{complain, counted_together, ended, say};
 use super::progress::shown;
 use super::store_options::StoreOptions;
 use super::words;
@@ -79,6 +79,7 @@ pub fn run(config: &ImportConfig) -> Exit {
             calendars,
             appointments,
             revision,
+            passed_over,
         }) => {
             let (counted, store) = (
                 counted_together(calendars, appointments),
@@ -89,6 +90,12 @@ pub fn run(config: &ImportConfig) -> Exit {
             } else {
                 format!("{counted} imported into {store} at revision {revision}")
             });
+            if !passed_over.is_empty() {
+                complain(&format!(
+                    "passed over, for an import cannot take it: {}",
+                    passed_over.join(", ")
+                ));
+            }
             Exit::Done
         }
         Err(error) => ended(&error),

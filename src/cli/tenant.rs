@@ -38,6 +38,9 @@ pub struct TenantExportOptions {
     /// The file, the store and what is written, as of `bookd export`
     #[command(flatten)]
     pub export: ExportConfig,
+    /// Leave out `changes`, the history: a file of more than 512 MiB is not imported
+    #[arg(long)]
+    pub without_history: bool,
 }
 
 fn help_of_export() -> String {
@@ -57,7 +60,7 @@ fn help_of_export() -> String {
     format!(
         "The file has the calendars and appointments as `bookd export` writes them, and beside them {}, which import \
          passes over. Of an appointment shared with other tenants it has what the tenant is shown: its own calendars, \
-         and no person.\n\nExample:\n  bookd tenant export acme/ acme.json --store sqlite:bookd.db\n\n{exits}",
+         and no person. It has no remembered requests, no etags, and of `calendars` no create and update times.\n\nExample:\n  bookd tenant export acme/ acme.json --store sqlite:bookd.db\n\n{exits}",
         MEMBERS.join(", ")
     )
 }
@@ -104,8 +107,8 @@ fn help_of_delete() -> String {
     format!(
         "Calendars whose ids begin with the prefix go with their types, hours, busy time, appointments, changes, tokens \
          and remembered requests. Appointments that are or were on calendars of other tenants as well stay theirs: those \
-         on a calendar of the prefix lose their person, and are cancelled if they are upcoming. What `bookd tenant export` \
-         writes is what goes.\n\nExamples:\n  {}\n\n{exits}",
+         on a calendar of the prefix lose their person, and are cancelled if they are upcoming. `bookd tenant export` writes \
+         most of what goes; its help says what is not in its file.\n\nExamples:\n  {}\n\n{exits}",
         examples.join("\n  ")
     )
 }
@@ -122,6 +125,7 @@ fn run_export(options: &TenantExportOptions) -> Exit {
     let selection = Selection {
         has_codes: options.export.codes,
         tenant: Some(options.prefix.clone()),
+        has_history: !options.without_history,
     };
     match look(&options.export.store.file(), &options.prefix, shown) {
         Ok(_) => run_selected(&options.export, &selection),
@@ -144,7 +148,7 @@ fn run_delete(options: &TenantDeleteOptions, is_json: bool) -> Exit {
             });
             return Exit::Done;
         }
-        if !is_confirmed(options, size) {
+        if !is_confirmed(options, size, is_json) {
             complain("nothing was deleted: type the prefix when asked, or say --yes");
             return Exit::Usage;
         }
@@ -162,15 +166,21 @@ fn run_delete(options: &TenantDeleteOptions, is_json: bool) -> Exit {
     }
 }
 
-/// Shows what would go, and asks for the prefix where somebody is there to type it.
-fn is_confirmed(options: &TenantDeleteOptions, size: TenantSize) -> bool {
-    say(&as_text(options, size));
+/// Shows what would go, and asks for the prefix where somebody is there to type it. Standard output
+/// is for the JSON of the result, if that is wanted.
+fn is_confirmed(options: &TenantDeleteOptions, size: TenantSize, is_json: bool) -> bool {
+    let mut errors = std::io::stderr();
+    if is_json {
+        // Whoever closed standard error does not want to be told.
+        let _ = writeln!(errors, "{}", as_text(options, size));
+    } else {
+        say(&as_text(options, size));
+    }
     let input = std::io::stdin();
     if !input.is_terminal() {
         return false;
     }
     let prefix = options.prefix.as_str();
-    let mut errors = std::io::stderr();
     // A question that cannot be shown is not answered either.
     let _ = write!(errors, "Type {prefix} to delete all of it: ").and_then(|()| errors.flush());
     let mut typed = String::new();

@@ -220,6 +220,10 @@ mod stored;
 mod stuck_threads;
 #[path = "process/tenant_deletion.rs"]
 mod tenant_deletion;
+#[path = "process/tenant_deletion_refusals.rs"]
+mod tenant_deletion_refusals;
+#[path = "process/tenant_remnants.rs"]
+mod tenant_remnants;
 #[path = "process/tenant_world.rs"]
 mod tenant_world;
 #[path = "transport/tls.rs"]

@@ -9,11 +9,12 @@ use bookd::admin::tenant_deletion::delete;
 use bookd::admin::{Position, Step, StoreFile};
 use bookd::store::Store;
 use bookd::store::memory::Memory;
-use bookd::store::sqlite::Sqlite;
+use bookd::store::sqlite::{Sqlite, TenantSize};
+use bookd_core::ids::AppointmentKey;
 use bookd_core::time::Instant;
 use bookd_kit::chance::budget;
 use bookd_kit::tenants::{
-    DELETED, one_tenant_goes_on, tenants_learn_nothing_of_each_other, two_tenants_live,
+    DELETED, STAYING, one_tenant_goes_on, tenants_learn_nothing_of_each_other, two_tenants_live,
 };
 
 use crate::life::lookup;
@@ -78,17 +79,7 @@ fn delete_one_of_two(seed: u64, calls: u64) {
         path: file.clone(),
         zones: None,
     };
-    let prefix = TenantPrefix::parse(DELETED).unwrap();
-    let deleted = delete(&store, &prefix, true, silent)
-        .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-    let bytes = std::fs::read(&file).unwrap();
-    let of_tenant = DELETED.as_bytes();
-    let is_found = bytes.windows(of_tenant.len()).any(|it| it == of_tenant);
-    assert!(!is_found, "seed {seed}: {DELETED} is in the file");
-    assert!(
-        std::fs::read_dir(folder.path()).unwrap().count() == 1,
-        "seed {seed}: something stayed beside the file"
-    );
+    let deleted = delete_all_of(DELETED, &store, seed);
     let after = one_tenant_goes_on(open(), start, calls / 4, seed);
     assert!(after.len() >= before.len(), "seed {seed}");
     for (number, (before, after)) in before.iter().zip(&after).enumerate() {
@@ -104,18 +95,51 @@ fn delete_one_of_two(seed: u64, calls: u64) {
             "seed {seed}: {change}"
         );
     }
-    let examined = look(&store, silent).unwrap();
+    expect_no_findings(&store, seed);
+    println!(
+        "seed {seed}: {deleted:?}, {} changes of the other tenant",
+        after.len()
+    );
+    delete_all_of(STAYING, &store, seed);
+    expect_no_findings(&store, seed);
+    let (left, _) = open()
+        .reader()
+        .unwrap()
+        .appointments_after(AppointmentKey::default(), 1)
+        .unwrap();
+    assert!(left.is_empty(), "seed {seed}: {left:?} is nobody's");
+    let bytes = std::fs::read(&file).unwrap();
+    assert!(!has(&bytes, "deleted-"), "seed {seed}: a remnant is left");
+}
+
+fn has(bytes: &[u8], text: &str) -> bool {
+    let text = text.as_bytes();
+    bytes.windows(text.len()).any(|it| it == text)
+}
+
+/// Deletes the tenant with this prefix, of which nothing is left in the folder then.
+fn delete_all_of(prefix: &str, store: &StoreFile, seed: u64) -> TenantSize {
+    let tenant = TenantPrefix::parse(prefix).unwrap();
+    let deleted = delete(store, &tenant, true, silent)
+        .unwrap_or_else(|error| panic!("seed {seed}: {prefix}: {error}"));
+    let bytes = std::fs::read(&store.path).unwrap();
+    assert!(!has(&bytes, prefix), "seed {seed}: {prefix} is in the file");
+    let folder = store.path.parent().unwrap();
+    assert!(
+        std::fs::read_dir(folder).unwrap().count() == 1,
+        "seed {seed}: something stayed beside the file"
+    );
+    deleted.size
+}
+
+fn expect_no_findings(store: &StoreFile, seed: u64) {
+    let examined = look(store, silent).unwrap();
     let findings: Vec<_> = examined
         .all()
         .filter(|it| it.name != "drift")
         .flat_map(|it| &it.findings)
         .collect();
     assert!(findings.is_empty(), "seed {seed}: {findings:?}");
-    println!(
-        "seed {seed}: {:?}, {} changes of the other tenant",
-        deleted.size,
-        after.len()
-    );
 }
 
 #[test]

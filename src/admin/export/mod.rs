@@ -40,6 +40,8 @@ pub struct Selection {
     /// The only tenant, of which it has everything, as the tenant sees it; none = all calendars and
     /// their appointments.
     pub tenant: Option<TenantPrefix>,
+    /// Whether the export of a tenant has its history.
+    pub has_history: bool,
 }
 
 /// The destination of an export.
@@ -123,6 +125,7 @@ struct Exporter<'a> {
     /// Whose appointments and calendars are exported.
     reach: Reach,
     is_of_tenant: bool,
+    has_history: bool,
     /// The number of appointments that were written.
     written: u64,
     position: Position,
@@ -153,6 +156,7 @@ impl<'a> Exporter<'a> {
             json,
             reach,
             is_of_tenant: tenant.is_some(),
+            has_history: selection.has_history,
             written: 0,
             position,
         })

@@ -22,8 +22,8 @@ use bookd_core::reach::Reach;
 pub const MEMBERS: [&str; 4] = [
     "deleted_calendars",
     "further_appointments",
-    "changes",
     "tokens",
+    "changes",
 ];
 
 /// Appointments that are read at a time.
@@ -62,11 +62,15 @@ impl<'a> Items<'a> {
 impl Exporter<'_> {
     /// Writes the members beside the calendars.
     pub(super) fn tenant(&mut self, out: &mut dyn Write) -> Result<(), AdminError> {
-        let [deleted, further, changes, tokens] = MEMBERS;
+        let [deleted, further, tokens, changes] = MEMBERS;
         self.deleted_calendars(Items::begin(out, deleted)?)?;
         self.further_appointments(Items::begin(out, further)?)?;
-        self.changes(Items::begin(out, changes)?)?;
-        self.tokens(Items::begin(out, tokens)?)
+        self.tokens(Items::begin(out, tokens)?)?;
+        // The history is the largest member, and the one that a reader may stop at.
+        if self.has_history {
+            self.changes(Items::begin(out, changes)?)?;
+        }
+        Ok(())
     }
 
     fn deleted_calendars(&self, mut items: Items<'_>) -> Result<(), AdminError> {

@@ -55,7 +55,7 @@ pub struct Import {
 }
 
 /// The size of an import, or of one that a dry run would make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {
     /// The number of calendars.
     pub calendars: u64,
@@ -63,6 +63,8 @@ pub struct Imported {
     pub appointments: u64,
     /// The revision of the change that imports them.
     pub revision: Revision,
+    /// The members of the file that were passed over, of the export of a tenant.
+    pub passed_over: Vec<String>,
 }
 
 /// Imports the file that `open` opens.
@@ -100,6 +102,7 @@ pub fn import(
         calendars,
         appointments,
         revision: answer.revision,
+        passed_over: text.passed_over,
     })
 }
 

@@ -58,6 +58,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 pub(super) struct Text<'a> {
     pub whole: &'a str,
     pub complaints: Vec<Complaint>,
+    /// The members that were passed over and have something.
+    pub passed_over: Vec<String>,
     /// The number of complaints above `COMPLAINTS_MAX`.
     pub unreported: usize,
     /// The pieces of calendars and appointments by their path, for violations that the engine
@@ -70,6 +72,7 @@ impl<'a> Text<'a> {
         Self {
             whole,
             complaints: Vec::new(),
+            passed_over: Vec::new(),
             unreported: 0,
             origins: HashMap::new(),
         }

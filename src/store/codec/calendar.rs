@@ -135,6 +135,10 @@ pub(crate) struct ProfileRecord {
     rules: Vec<RuleRecord>,
     #[prost(message, repeated, tag = "9")]
     overrides: Vec<OverrideRecord>,
+    /// Whether the deletion of a tenant left the calendar, which is deleted. No other profile has
+    /// this field.
+    #[prost(bool, tag = "10")]
+    is_remnant: bool,
 }
 
 impl OverrideRecord {
@@ -166,12 +170,17 @@ impl OverrideRecord {
 }
 
 impl ProfileRecord {
-    /// The profile of a deleted calendar of which nothing stays but its time.
-    pub(crate) fn blank() -> Self {
+    /// The profile of a deleted calendar of which the deletion of its tenant left nothing but times.
+    pub(crate) fn remnant() -> Self {
         Self {
             time_zone: "UTC".to_owned(),
+            is_remnant: true,
             ..Self::default()
         }
+    }
+
+    pub(crate) fn is_remnant(&self) -> bool {
+        self.is_remnant
     }
 
     pub(crate) fn new(profile: &Profile) -> Self {
@@ -193,6 +202,7 @@ impl ProfileRecord {
                 .map(RuleRecord::new)
                 .collect(),
             overrides: overrides.collect(),
+            is_remnant: false,
         }
     }
 

@@ -302,6 +302,12 @@ impl Sqlite {
         copy_into(&mut self.connection, to, progress)
     }
 
+    /// Moves the WAL into the file and removes it, until the next start. Refused while another process
+    /// reads the file.
+    pub fn leave_alone(&mut self) -> Result<(), StoreError> {
+        Ok(set_journal_mode(&self.connection, "delete")?)
+    }
+
     /// Closes the database as `close_alone` does, and keeps its lock, if it has one.
     pub fn close_alone_locked(self) -> Result<Option<ExclusiveLock>, StoreError> {
         let locked = self.locked.clone();
@@ -311,8 +317,8 @@ impl Sqlite {
 
     /// Closes the database as a single file: with no file next to it, and readable on a read-only
     /// disk.
-    pub fn close_alone(self) -> Result<(), StoreError> {
-        set_journal_mode(&self.connection, "delete")?;
+    pub fn close_alone(mut self) -> Result<(), StoreError> {
+        self.leave_alone()?;
         let Self { connection, .. } = self;
         connection
             .close()

@@ -2,19 +2,27 @@
 //! anything but what was shared with it.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use bookd::open_store::open_sqlite;
 use bookd::proto::v1 as pb;
+use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::calendar_service_client::CalendarServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::proto::v1::watch_appointments_response::Message;
+use bookd::store::Store;
+use bookd::zones::Zones;
+use bookd_core::time::Instant;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::auth_guarded::Guarded;
+use crate::auth_guarded::{Guarded, connected};
 use crate::backup::{names, run_json};
 use crate::harness::reason;
 use crate::people::{bookd, said};
-use crate::tenant_world::{OF_ACME, Tenants, book, delete, found_in, local, morning, open};
+use crate::tenant_world::{
+    OF_ACME, Tenants, batch_of_both, book, delete, found_in, local, morning, open, taken,
+};
 use crate::transfer::well;
 use crate::words::booking;
 
@@ -182,7 +190,7 @@ fn expect_the_same(before: Told, after: Told, shared: &str) {
     }
 }
 
-fn offline(folder: &Path, words: &[&str]) -> (Option<i32>, String) {
+pub fn offline(folder: &Path, words: &[&str]) -> (Option<i32>, String) {
     let output = bookd("127.0.0.1:1", folder, words);
     (output.status.code(), said(&output))
 }
@@ -227,6 +235,7 @@ async fn a_deleted_tenant_is_in_no_byte_and_the_others_are_told_what_they_were()
     for (appointment, is_seen) in [(&past, true), (&given, true), (&taken, false)] {
         assert_eq!(sees(&globex, appointment).await, is_seen);
     }
+    expect_the_batch_again(&connected(&bookd, "owner-of-all").await).await;
     let new = book(&globex, booking("globex/room", &local(3, "16:00"))).await;
     assert_ne!(new.confirmation_code, last.confirmation_code);
     let by_code = pb::ListAppointmentsRequest {
@@ -247,12 +256,56 @@ async fn a_deleted_tenant_is_in_no_byte_and_the_others_are_told_what_they_were()
     expect_nothing_after_the_other(folder.path());
 }
 
-/// Deletes the other tenant, too: then nothing of either is there.
+/// Repeats a request of both tenants: it is not carried out again, and answers what is left.
+async fn expect_the_batch_again(owner: &Guarded) {
+    let answer = BookingServiceClient::new(owner.clone())
+        .batch_book(batch_of_both())
+        .await
+        .unwrap()
+        .into_inner();
+    let calendars = answer.appointments.iter().map(|it| &it.calendar_ids[0]);
+    assert_eq!(calendars.collect::<Vec<_>>(), ["globex/room", "globex/eve"]);
+}
+
+/// Deletes the other tenant, too: then nothing of either is there, nor of what they shared.
 fn expect_nothing_after_the_other(folder: &Path) {
     std::fs::remove_file(folder.join("copy.db")).unwrap();
     run_json(folder, &["tenant", "delete", "globex/", "--yes"]);
-    assert_eq!(found_in(folder, &["globex", "Grace"]), Vec::<String>::new());
+    let words = ["globex", "Grace", "deleted-"];
+    assert_eq!(found_in(folder, &words), Vec::<String>::new());
     well(folder, &["check"]);
+    let connection = rusqlite::Connection::open(folder.join("bookd.db")).unwrap();
+    for table in ["appointments", "calendars", "versions", "claims"] {
+        let count = format!("select count(*) from {table}");
+        let count: i64 = connection.query_row(&count, [], |row| row.get(0)).unwrap();
+        assert_eq!(count, 0, "{table}");
+    }
+}
+
+/// Forgets the log but for its last change, as a server does that keeps changes for some days.
+fn forget_the_log(file: &Path) {
+    let zones = Arc::new(Zones::bundled());
+    let mut store = open_sqlite(file, &zones).unwrap();
+    while store
+        .compact_changes(Instant::MAX, 1_000)
+        .unwrap()
+        .is_some_and(|oldest| oldest.revision < store.boot().unwrap().revision)
+    {}
+}
+
+#[tokio::test]
+async fn a_request_from_before_the_log_is_not_carried_out_again() {
+    let (folder, grants) = Tenants::new().await.stop().await;
+    forget_the_log(&folder.path().join("bookd.db"));
+    run_json(folder.path(), &["tenant", "delete", "acme/", "--yes"]);
+    well(folder.path(), &["check"]);
+    let (bookd, globex) = Tenants::served_again(folder, grants.path()).await;
+    let again = BookingServiceClient::new(globex.clone())
+        .book_appointment(taken())
+        .await;
+    assert_eq!(reason(&again.unwrap_err()), "APPOINTMENT_NOT_FOUND");
+    drop(globex);
+    bookd.stop().await;
 }
 
 /// Whether a caller is shown an appointment; otherwise it is as if it were not there.
@@ -305,9 +358,19 @@ async fn the_export_of_a_tenant_has_all_of_it_and_nothing_of_another() {
     assert_eq!(count("further_appointments"), 9);
     let is_known = |it: &Value| it["events"].as_array().is_some_and(|it| !it.is_empty());
     assert!(exported["changes"].as_array().unwrap().iter().all(is_known));
+    let without = well(
+        home,
+        &["tenant", "export", "acme/", "--codes", "--without-history"],
+    );
+    let without: Value = serde_json::from_str(&without).unwrap();
+    let mut rest = exported.clone();
+    rest.as_object_mut().unwrap().remove("changes");
+    assert_eq!(without, rest);
     let file = crate::transfer::written(&folder, "acme.json", &text);
-    let imported = well(home, &["import", &file, "--store", "sqlite:new.db"]);
+    let (_, imported) = offline(home, &["import", &file, "--store", "sqlite:new.db"]);
     assert!(imported.contains("3 calendars"), "{imported}");
+    let passed_over = "deleted_calendars, further_appointments, tokens, changes";
+    assert!(imported.contains(passed_over), "{imported}");
     let again = well(home, &["export", "--store", "sqlite:new.db"]);
     let again: Value = serde_json::from_str(&again).unwrap();
     let ids = |of: &Value| -> Vec<Value> {
@@ -321,53 +384,6 @@ async fn the_export_of_a_tenant_has_all_of_it_and_nothing_of_another() {
     well(home, &["check", "--store", "sqlite:new.db"]);
     let (code, said) = offline(home, &["tenant", "export", "nobody/"]);
     assert_eq!(code, Some(4), "{said}");
-}
-
-#[tokio::test]
-async fn nothing_is_deleted_before_somebody_says_so() {
-    let (folder, _grants) = Tenants::new().await.stop().await;
-    let home = folder.path();
-    well(home, &["check"]);
-    let before = std::fs::read(home.join("bookd.db")).unwrap();
-    let shown = run_json(home, &["tenant", "delete", "acme/", "--dry-run"]);
-    assert_eq!(shown["deleted"], json!(false));
-    assert_eq!(shown["calendars"], json!(3));
-    assert_eq!(shown["deleted_calendars"], json!(1));
-    for (words, code, says) in [
-        (&["tenant", "delete", "acme/"][..], 2, "say --yes"),
-        (&["tenant", "delete", "acme"], 2, "is acme/ meant?"),
-        (&["tenant", "delete", ""], 2, "must not be empty"),
-        (&["tenant", "delete", "acm/", "--yes"], 4, "nothing of acm/"),
-        (
-            &[
-                "tenant",
-                "delete",
-                "acme/",
-                "--yes",
-                "--store",
-                "sqlite:no.db",
-            ],
-            4,
-            "no.db",
-        ),
-    ] {
-        let (ended, said) = offline(home, words);
-        assert_eq!(ended, Some(code), "{words:?}: {said}");
-        assert!(said.contains(says), "{words:?}: {said}");
-    }
-    well(home, &["check"]);
-    let is_same = |folder: &Path| {
-        let export = |of: &Path| well(of, &["tenant", "export", "acme/", "--codes"]);
-        let kept = TempDir::new().unwrap();
-        std::fs::write(kept.path().join("bookd.db"), &before).unwrap();
-        export(folder) == export(kept.path())
-    };
-    assert!(is_same(home));
-    let process = crate::kill::Process::start(&home.join("bookd.db"));
-    let (code, said) = offline(home, &["tenant", "delete", "acme/", "--yes"]);
-    assert_eq!(code, Some(7), "{said}");
-    assert!(process.terminate().success());
-    assert!(is_same(home));
 }
 
 /// Dies at each step of a deletion: the file is as it was or without the tenant, and the next run

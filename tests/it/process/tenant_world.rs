@@ -339,6 +339,41 @@ async fn tokens(owner: &Guarded) {
     }
 }
 
+/// A token that acme made itself, and revoked.
+async fn revoked_token(acme: &Guarded) {
+    let mut access = AccessServiceClient::new(acme.clone());
+    let request = pb::CreateTokenRequest {
+        name: "acme/passing".to_owned(),
+        scopes: vec![pb::Scope::Read.into()],
+        prefix: "acme/".to_owned(),
+        ..Default::default()
+    };
+    let created = access.create_token(request).await.unwrap().into_inner();
+    let request = pb::RevokeTokenRequest {
+        token_id: created.record.unwrap().token_id,
+        ..Default::default()
+    };
+    access.revoke_token(request).await.unwrap();
+}
+
+/// The booking of globex that acme has afterwards.
+pub fn taken() -> pb::BookAppointmentRequest {
+    pb::BookAppointmentRequest {
+        request_id: "taken".to_owned(),
+        ..booking("globex/eve", &local(10, "20:00"))
+    }
+}
+
+/// A booking on calendars of both, each an appointment of its own.
+pub fn batch_of_both() -> pb::BatchBookRequest {
+    let requests = ["acme/aurelia", "globex/room", "acme/bertrand", "globex/eve"];
+    pb::BatchBookRequest {
+        requests: requests.map(|it| booking(it, &local(13, "14:00"))).to_vec(),
+        request_id: "batch-of-both".to_owned(),
+        ..Default::default()
+    }
+}
+
 fn settings() -> Settings {
     Settings {
         is_clock_confirmed: true,
@@ -364,20 +399,16 @@ impl Tenants {
         let past = book(&owner, on_both(0, "09:00")).await;
         bookd.advance(4 * 3_600).await;
         tokens(&owner).await;
+        revoked_token(&acme).await;
         acme_books(&acme).await;
         let upcoming = book(&owner, on_both(3, "16:00")).await;
         let given = book(&acme, booking("acme/bertrand", &local(9, "20:00"))).await;
         let given = give(&owner, &given, "globex/eve", &local(9, "20:00")).await;
-        let taken = book(&globex, booking("globex/eve", &local(10, "20:00"))).await;
+        let taken = book(&globex, taken()).await;
         let taken = give(&owner, &taken, "acme/bertrand", &local(10, "20:00")).await;
         // One change of both.
-        let requests = ["acme/aurelia", "globex/room", "acme/bertrand", "globex/eve"];
-        let batch = pb::BatchBookRequest {
-            requests: requests.map(|it| booking(it, &local(13, "14:00"))).to_vec(),
-            ..Default::default()
-        };
         BookingServiceClient::new(owner.clone())
-            .batch_book(batch)
+            .batch_book(batch_of_both())
             .await
             .unwrap();
         let last = book(&acme, booking("acme/aurelia", &local(14, "10:00"))).await;

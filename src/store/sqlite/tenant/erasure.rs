@@ -5,29 +5,32 @@
 //!                    left without any becomes a mark without a caller, so that no revision is missing
 //! own                appointments, claims, calendars, types, busy time, tokens, remembered requests
 //! shared             appointments stay without a person; their calendars of the tenant stay as
-//!                    deleted ones that are called `deleted-1`, `deleted-2`, …
-//! principals         names that no change and no token has any more
+//!                    remnants: deleted ones that are called `deleted-1`, `deleted-2`, …
+//! remnants           of other tenants, those that no appointment names any more
+//! principals         names that no change and no token has any more, but for changes of tokens that
+//!                    are gone: nobody knows whose those were, and no reader shows their callers
 //! ```
 //!
-//! What was overwritten is still in free pages and in the WAL: only a VACUUM after it removes the
-//! bytes.
+//! What was overwritten is still in free pages and in the WAL: only a copy of the file by VACUUM is
+//! without the bytes.
 
 use std::collections::HashMap;
 
 use prost::Message;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
+use super::remnants::{ids_that_stay, remove_unnamed};
+use super::requests::forget_requests;
 use super::rewritten_log::{BearerVersions, LogErasure};
-use super::{Tenant, TenantSize, stays};
+use super::{TenantContent, TenantSize};
 use crate::store::codec::calendar::ProfileRecord;
 use crate::store::codec::change::ChangeRecord;
 use crate::store::codec::erasure::NewIds;
-use crate::store::codec::record::{self, calendar_id, decode};
-use crate::store::codec::row::SubjectRecord;
+use crate::store::codec::record::calendar_id;
 use crate::store::sqlite::copy::{PUT_FIRST_KEY, count};
-use crate::store::sqlite::read::{bearers, raw_appointments_by_key};
+use crate::store::sqlite::read::raw_appointments_by_key;
 use crate::store::sqlite::rows::{UPDATE_APPOINTMENT, key, signed, write};
-use crate::store::sqlite::{Sqlite, last, sweep};
+use crate::store::sqlite::{Sqlite, last};
 use crate::store::{CommitError, StoreError};
 use bookd_core::appointment::Person;
 use bookd_core::change::Cause;
@@ -43,10 +46,6 @@ const UPDATE_CALENDAR: &str = "update calendars set id = ?2, profile = ?3, updat
 const UPDATE_VERSION: &str = "update versions set version = ?2 where calendar = ?1";
 const SELECT_SHARED: &str = "select key from temp.tenant_appointments where stays = 1 and key > ?1 \
      order by key limit ?2";
-const SELECT_REQUESTS: &str =
-    "select hash, subject from requests where hash > ?1 order by hash limit ?2";
-const SELECT_KEY: &str = "select key from appointments where id = ?1";
-const DELETE_REQUEST: &str = "delete from requests where hash = ?1";
 const DELETE_TOKEN: &str = "delete from tokens where id = ?1";
 const COUNT_DELETIONS: &str = "select count(*) from deletions";
 /// Own rows, by the prefix of their calendars.
@@ -62,7 +61,15 @@ const DELETE_VERSIONS: &str = "delete from versions where calendar in \
 const DELETE_CALENDARS: &str = "delete from calendars where substr(id, 1, length(?1)) = ?1";
 const DELETE_APPOINTMENTS: &str = "delete from appointments where key in \
      (select key from temp.tenant_appointments where stays = 0)";
-const DROP_TABLE: &str = "drop table temp.tenant_appointments";
+/// The tables of this work, and samples of ids that an ANALYZE by hand may have made.
+const DROP_TABLES: &str = "drop table temp.tenant_appointments; drop table temp.gone_token_changes; \
+     drop table if exists main.sqlite_stat1; drop table if exists main.sqlite_stat4";
+/// The callers of changes of tokens that are gone, where nothing else has their names.
+const FORGET_CALLERS: &str = "update changes set caller = null \
+     where revision in (select revision from temp.gone_token_changes) and caller not in \
+     (select caller from changes where caller is not null \
+     and revision not in (select revision from temp.gone_token_changes) \
+     union select creator from tokens where creator is not null)";
 const DELETE_PRINCIPALS: &str = "delete from principals where number not in \
      (select caller from changes where caller is not null \
      union select creator from tokens where creator is not null)";
@@ -84,9 +91,9 @@ impl Sqlite {
                     "the deletion of a calendar is not settled".to_owned(),
                 ));
             }
-            let tenant = Tenant::find(connection, prefixes, progress)?;
+            let tenant = TenantContent::find(connection, prefixes, progress)?;
             let next_key = last(connection)?.next_key;
-            let new_ids = new_ids(connection, &tenant)?;
+            let new_ids = ids_that_stay(connection, &tenant)?;
             let mut erasure = LogErasure::new(connection, &tenant, &new_ids, segment_bytes_max)?;
             erasure.rewrite()?;
             let bearers = erasure.bearers;
@@ -95,88 +102,17 @@ impl Sqlite {
             delete_own(connection, &tenant, &new_ids, bearers)?;
             connection.execute(PUT_FIRST_KEY, [signed(next_key.0)])?;
             leave_mark(connection)?;
-            connection.execute(DROP_TABLE, [])?;
+            connection.execute_batch(DROP_TABLES)?;
             Ok(tenant.size)
         })
     }
-
-    /// Rewrites the file without its free pages, which may have what was removed.
-    pub fn vacuum(&mut self) -> Result<(), StoreError> {
-        self.connection.execute_batch("vacuum")?;
-        // VACUUM moved the counter to another page.
-        let _page = sweep::pass_over_counter(&self.connection);
-        Ok(())
-    }
-}
-
-/// New ids of the calendars that stay. They have no `/`, so that no grant but one on all calendars
-/// reaches them.
-fn new_ids(connection: &Connection, tenant: &Tenant) -> Result<NewIds, StoreError> {
-    let mut numbers = 1_u64..;
-    let mut new_ids = NewIds::new();
-    for id in tenant.shared_calendars.keys() {
-        let new = loop {
-            let new = format!("deleted-{}", numbers.next().unwrap_or_default());
-            if bearers(connection, &calendar_id(&new)?, 1)?.is_empty() {
-                break new;
-            }
-        };
-        new_ids.insert(id.clone(), new);
-    }
-    Ok(new_ids)
-}
-
-/// Removes the remembered requests that name something of the tenant alone.
-fn forget_requests(connection: &Connection, tenant: &Tenant) -> Result<(), StoreError> {
-    let mut after: Vec<u8> = Vec::new();
-    loop {
-        let page: Vec<(Vec<u8>, Vec<u8>)> = {
-            let mut select = connection.prepare_cached(SELECT_REQUESTS)?;
-            let rows = select.query_map(params![after, PAGE], |row| Ok((row.get(0)?, row.get(1)?)));
-            rows?.collect::<rusqlite::Result<_>>()?
-        };
-        let Some((last, _)) = page.last() else {
-            return Ok(());
-        };
-        after.clone_from(last);
-        for (hash, subject) in &page {
-            if is_of_tenant(connection, tenant, &decode(subject, "a request")?)? {
-                connection.prepare_cached(DELETE_REQUEST)?.execute([hash])?;
-            }
-        }
-    }
-}
-
-fn is_of_tenant(
-    connection: &Connection,
-    tenant: &Tenant,
-    subject: &SubjectRecord,
-) -> Result<bool, StoreError> {
-    let mut is_of_tenant = subject
-        .calendar
-        .as_ref()
-        .is_some_and(|id| tenant.prefixes.has(id))
-        || subject
-            .token
-            .as_ref()
-            .is_some_and(|id| tenant.tokens.contains(id));
-    for id in &subject.appointments {
-        let key: Option<i64> = connection
-            .prepare_cached(SELECT_KEY)?
-            .query_row([id], |row| row.get(0))
-            .optional()?;
-        if let Some(key) = key {
-            is_of_tenant |= stays(connection, record::key(key)?.0)? == Some(false);
-        }
-    }
-    Ok(is_of_tenant)
 }
 
 /// Gives shared appointments the new ids, and removes the persons of those that are on calendars of
 /// the tenant now: only who reads both tenants could see them.
 fn keep_shared(
     connection: &Connection,
-    tenant: &Tenant,
+    tenant: &TenantContent,
     new_ids: &NewIds,
 ) -> Result<(), StoreError> {
     let mut after = AppointmentKey::default();
@@ -210,7 +146,7 @@ fn keep_shared(
 /// calendars.
 fn delete_own(
     connection: &Connection,
-    tenant: &Tenant,
+    tenant: &TenantContent,
     new_ids: &NewIds,
     of_ids: HashMap<String, BearerVersions>,
 ) -> Result<(), StoreError> {
@@ -218,8 +154,9 @@ fn delete_own(
     for statement in [DELETE_CLAIMS, DELETE_TYPES, DELETE_BUSY] {
         connection.execute(statement, [prefix])?;
     }
+    remove_unnamed(connection, tenant)?;
     connection.execute(DELETE_APPOINTMENTS, [])?;
-    let profile = ProfileRecord::blank().encode_to_vec();
+    let profile = ProfileRecord::remnant().encode_to_vec();
     for new in new_ids.values() {
         for (since, (key, version)) in of_ids.get(new).into_iter().flatten() {
             connection.execute(UPDATE_CALENDAR, params![key, new, profile])?;
@@ -233,6 +170,7 @@ fn delete_own(
     for id in &tenant.tokens {
         connection.execute(DELETE_TOKEN, [id])?;
     }
+    connection.execute(FORGET_CALLERS, [])?;
     connection.execute(DELETE_PRINCIPALS, [])?;
     Ok(())
 }

@@ -10,9 +10,13 @@
 //! log            places of then ──┴─▶ own, or shared with another tenant ──▶ calendars that stay
 //! appointments   first seats of sessions that stay are not removed ──────┘
 //! ```
+//!
+//! What an earlier deletion left of another tenant is nobody's: see `remnants`.
 
 mod deleted_calendars;
 mod erasure;
+mod remnants;
+mod requests;
 mod rewritten_log;
 
 pub use deleted_calendars::DeletedCalendar;
@@ -37,19 +41,24 @@ use bookd_core::prefixes::Prefixes;
 const PROGRESS_ROWS: u64 = 1_000;
 
 const MAKE_TABLE: &str = "create temp table if not exists tenant_appointments \
-     (key integer primary key, stays integer not null) strict";
+     (key integer primary key, stays integer not null, is_theirs integer not null) strict";
 const EMPTY_TABLE: &str = "delete from temp.tenant_appointments";
-const PUT_OWN: &str = "insert into temp.tenant_appointments (key, stays) values (?1, 0) \
-     on conflict (key) do nothing";
-const PUT_SHARED: &str = "insert into temp.tenant_appointments (key, stays) values (?1, 1) \
-     on conflict (key) do update set stays = 1";
+const PUT_OWN: &str = "insert into temp.tenant_appointments (key, stays, is_theirs) values (?1, 0, ?2) \
+     on conflict (key) do update set is_theirs = max(is_theirs, excluded.is_theirs)";
+const PUT_SHARED: &str = "insert into temp.tenant_appointments (key, stays, is_theirs) values (?1, 1, ?2) \
+     on conflict (key) do update set stays = 1, is_theirs = max(is_theirs, excluded.is_theirs)";
+/// An appointment that is on calendars of other tenants alone stays, whatever the log says.
+const KEEP_ELSEWHERE: &str =
+    "update temp.tenant_appointments set stays = 1 where key = ?1 and stays = 0";
 /// The first seat of a session stays as long as another seat of it does.
 const KEEP_FIRST_SEATS: &str = "update temp.tenant_appointments set stays = 1 where stays = 0 and key in \
      (select a.session from appointments a where a.session is not null \
      and a.key not in (select key from temp.tenant_appointments where stays = 0))";
 const SELECT_STAYS: &str = "select stays from temp.tenant_appointments where key = ?1";
-const COUNT_OWN: &str = "select count(*) from temp.tenant_appointments where stays = 0";
-const COUNT_SHARED: &str = "select count(*) from temp.tenant_appointments where stays = 1";
+const COUNT_OWN: &str =
+    "select count(*) from temp.tenant_appointments where stays = 0 and is_theirs = 1";
+const COUNT_SHARED: &str =
+    "select count(*) from temp.tenant_appointments where stays = 1 and is_theirs = 1";
 const SELECT_ROWS: &str = "select key, places from appointments order by key";
 const SELECT_SHARED_ROWS: &str = "select t.key, a.places from temp.tenant_appointments t \
      join appointments a on a.key = t.key where t.stays = 1 order by t.key";
@@ -82,15 +91,19 @@ impl TenantSize {
     }
 }
 
-/// What a file has of a tenant. The temporary table has its appointments.
-struct Tenant {
+/// What a file has of a tenant. The temporary table has its appointments, and those on remnants.
+struct TenantContent {
     prefixes: Prefixes,
     size: TenantSize,
     /// The ids of its calendars that shared appointments name, and whether a calendar has the id
     /// now.
     shared_calendars: BTreeMap<String, bool>,
+    /// The ids of the remnants of other tenants, and whether an appointment that stays names one.
+    remnants: BTreeMap<String, bool>,
     /// The ids of its tokens.
     tokens: BTreeSet<String>,
+    /// The ids of all other tokens that are stored.
+    other_tokens: BTreeSet<String>,
 }
 
 /// Whether an appointment of the tenant stays; none if it is not of the tenant.
@@ -108,7 +121,7 @@ fn places_of(row: &rusqlite::Row<'_>) -> Result<PlacesRecord, StoreError> {
         .map_err(|error| in_row("appointments", key(), error))
 }
 
-impl Tenant {
+impl TenantContent {
     /// Finds everything of a tenant within the open transaction. `progress` is called with the
     /// number of rows and changes that were looked at.
     fn find(
@@ -118,13 +131,19 @@ impl Tenant {
     ) -> Result<Self, StoreError> {
         connection.execute(MAKE_TABLE, [])?;
         connection.execute(EMPTY_TABLE, [])?;
-        let tokens = tokens::load(connection)?;
-        let theirs = tokens.iter().filter(|it| prefixes.include(&it.prefixes));
+        let (mut theirs, mut others) = (BTreeSet::new(), BTreeSet::new());
+        for token in tokens::load(connection)?.iter() {
+            let is_theirs = prefixes.include(&token.prefixes);
+            let of = if is_theirs { &mut theirs } else { &mut others };
+            of.insert(token.id.as_str().to_owned());
+        }
         let mut tenant = Self {
             prefixes: prefixes.clone(),
             size: TenantSize::default(),
             shared_calendars: BTreeMap::new(),
-            tokens: theirs.map(|it| it.id.as_str().to_owned()).collect(),
+            remnants: remnants::find(connection)?,
+            tokens: theirs,
+            other_tokens: others,
         };
         let mut seen = 0;
         let mut look = || {
@@ -133,8 +152,8 @@ impl Tenant {
                 progress(seen);
             }
         };
-        tenant.sort_rows(connection, &mut look)?;
         tenant.sort_log(connection, &mut look)?;
+        tenant.sort_rows(connection, &mut look)?;
         while connection.execute(KEEP_FIRST_SEATS, [])? > 0 {}
         tenant.find_shared_calendars(connection)?;
         tenant.size.appointments = count(connection, COUNT_OWN)?;
@@ -149,19 +168,34 @@ impl Tenant {
         self.prefixes.iter().next().unwrap_or_default()
     }
 
-    /// The filter of the events that touch its calendars.
+    /// The filter of the events that touch its calendars or remnants. It passes more than those: see
+    /// `has`.
     fn filter(&self) -> CalendarFilter {
-        CalendarFilter::Prefixes(self.prefixes.clone())
+        let remnants = if self.remnants.is_empty() {
+            Prefixes::nothing()
+        } else {
+            Prefixes::beginning_with(remnants::ID_BEGINS)
+        };
+        CalendarFilter::Prefixes(self.prefixes.or(&remnants))
     }
 
-    /// Notes the appointments that are on its calendars now.
+    /// Whether a calendar is the tenant's, or a remnant: then no other tenant sees it.
+    fn has(&self, calendar: &str) -> bool {
+        self.prefixes.has(calendar) || self.remnants.contains_key(calendar)
+    }
+
+    /// Notes the appointments that are on its calendars or on remnants now.
     fn sort_rows(&self, connection: &Connection, look: &mut dyn FnMut()) -> Result<(), StoreError> {
         let mut statement = connection.prepare(SELECT_ROWS)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             look();
-            let places = places_of(row)?;
-            self.note(connection, row.get(0)?, places.calendars())?;
+            let (key, places) = (row.get(0)?, places_of(row)?);
+            if places.calendars().any(|id| self.has(id)) {
+                self.note(connection, key, places.calendars())?;
+            } else {
+                connection.prepare_cached(KEEP_ELSEWHERE)?.execute([key])?;
+            }
         }
         Ok(())
     }
@@ -185,10 +219,10 @@ impl Tenant {
                 0,
                 &WantedEvents::Calendars(&filter),
                 |_, event| {
-                    is_theirs = true;
                     let head = read_head(event)?;
+                    let touched = head.calendars.iter().map(|it| it.calendar.as_str());
+                    is_theirs |= touched.clone().any(|id| self.prefixes.has(id));
                     if head.key > 0 {
-                        let touched = head.calendars.iter().map(|it| it.calendar.as_str());
                         self.note(connection, rows::signed(head.key), touched)?;
                     }
                     Ok(ControlFlow::Continue(()))
@@ -199,30 +233,31 @@ impl Tenant {
         Ok(())
     }
 
-    /// Notes an appointment with these calendars, if one is the tenant's.
+    /// Notes an appointment with these calendars, if one is the tenant's or a remnant.
     fn note<'a>(
         &self,
         connection: &Connection,
         key: i64,
         mut calendars: impl Iterator<Item = &'a str> + Clone,
     ) -> Result<(), StoreError> {
-        let is_theirs = |id: &str| self.prefixes.has(id);
-        if calendars.clone().any(is_theirs) {
-            let is_shared = !calendars.all(is_theirs);
+        if calendars.clone().any(|id| self.has(id)) {
+            let is_theirs = calendars.clone().any(|id| self.prefixes.has(id));
+            let is_shared = !calendars.all(|id| self.has(id));
             let put = if is_shared { PUT_SHARED } else { PUT_OWN };
-            connection.prepare_cached(put)?.execute([key])?;
+            let mut put = connection.prepare_cached(put)?;
+            put.execute(params![key, is_theirs])?;
         }
         Ok(())
     }
 
-    /// Finds the calendars that shared appointments name, now or in the log.
+    /// Finds the calendars and remnants that shared appointments name, now or in the log.
     fn find_shared_calendars(&mut self, connection: &Connection) -> Result<(), StoreError> {
         let (filter, mut ids) = (self.filter(), BTreeSet::new());
         let mut statement = connection.prepare(SELECT_SHARED_ROWS)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let places = places_of(row)?;
-            let theirs = places.calendars().filter(|id| self.prefixes.has(id));
+            let theirs = places.calendars().filter(|id| self.has(id));
             ids.extend(theirs.map(str::to_owned));
         }
         let mut statement = connection.prepare(&SELECT_CHANGES)?;
@@ -233,12 +268,19 @@ impl Tenant {
                 let head = read_head(event)?;
                 if head.key > 0 && stays(connection, head.key)? == Some(true) {
                     let touched = head.calendars.into_iter().map(|it| it.calendar);
-                    ids.extend(touched.filter(|id| self.prefixes.has(id)));
+                    ids.extend(touched.filter(|id| self.has(id)));
                 }
                 Ok(ControlFlow::Continue(()))
             })?;
         }
-        self.shared_calendars = ids.into_iter().map(|id| (id, false)).collect();
+        for id in ids {
+            match self.remnants.get_mut(&id) {
+                Some(stays) => *stays = true,
+                None => {
+                    self.shared_calendars.insert(id, false);
+                }
+            }
+        }
         Ok(())
     }
 
@@ -271,7 +313,7 @@ impl Sqlite {
         progress: &dyn Fn(u64),
     ) -> Result<(TenantSize, Vec<CalendarId>), StoreError> {
         let transaction = self.connection.transaction()?;
-        let tenant = Tenant::find(&transaction, prefixes, progress)?;
+        let tenant = TenantContent::find(&transaction, prefixes, progress)?;
         let live = tenant.shared_calendars.iter().filter(|(_, live)| **live);
         let ids = live.map(|(id, _)| calendar_id(id));
         Ok((tenant.size, ids.collect::<Result<_, _>>()?))

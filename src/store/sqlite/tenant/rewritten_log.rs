@@ -11,7 +11,7 @@ use bytes::Bytes;
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Tenant, stays};
+use super::{TenantContent, stays};
 use crate::store::codec::change::{ChangeRecord, read_head};
 use crate::store::codec::erasure::{
     NewIds, begins_or_ends_a_calendar, replaced_elsewhere, with_new_ids,
@@ -27,6 +27,10 @@ const REWRITTEN: i64 = i64::MIN + 1;
 static SELECT_NEXT_CHANGE: LazyLock<String> = LazyLock::new(|| {
     format!("select {CHANGE_COLUMNS} where c.revision > ?1 order by c.revision limit 1")
 });
+const MAKE_GONE_TOKENS: &str = "create temp table if not exists gone_token_changes \
+     (revision integer primary key) strict";
+const EMPTY_GONE_TOKENS: &str = "delete from temp.gone_token_changes";
+const PUT_GONE_TOKENS: &str = "insert into temp.gone_token_changes (revision) values (?1)";
 const SELECT_REPLACED: &str = "select replaced from changes where revision = ?1";
 const UPDATE_CHANGE: &str = "update changes set record = ?2, caller = iif(?3, caller, null), replaced = ?4, \
      events = ?5, segments = null where revision = ?1";
@@ -41,7 +45,7 @@ pub(super) type BearerVersions = BTreeMap<i64, (i64, Option<u64>)>;
 /// The rewriting of the log.
 pub(super) struct LogErasure<'a> {
     connection: &'a Connection,
-    tenant: &'a Tenant,
+    tenant: &'a TenantContent,
     new_ids: &'a NewIds,
     filter: CalendarFilter,
     segment_bytes_max: usize,
@@ -81,10 +85,12 @@ struct KeptEvent {
 impl<'a> LogErasure<'a> {
     pub(super) fn new(
         connection: &'a Connection,
-        tenant: &'a Tenant,
+        tenant: &'a TenantContent,
         new_ids: &'a NewIds,
         segment_bytes_max: usize,
     ) -> Result<Self, StoreError> {
+        connection.execute(MAKE_GONE_TOKENS, [])?;
+        connection.execute(EMPTY_GONE_TOKENS, [])?;
         let mut select = connection.prepare(SELECT_BEARERS)?;
         let mut of_ids = HashMap::new();
         for (id, new) in new_ids {
@@ -110,6 +116,7 @@ impl<'a> LogErasure<'a> {
         })
     }
 
+    /// Rewrites the log. The temporary table of changes of tokens that are gone has them afterwards.
     pub(super) fn rewrite(&mut self) -> Result<(), StoreError> {
         let mut after = 0;
         loop {
@@ -124,18 +131,33 @@ impl<'a> LogErasure<'a> {
             after = signed(change.entry.revision.0);
             if self.is_theirs(&change)? {
                 self.rewrite_change(&change)?;
+            } else if self.is_of_gone_tokens(&change) {
+                let mut put = self.connection.prepare_cached(PUT_GONE_TOKENS)?;
+                put.execute([after])?;
             }
         }
     }
 
-    /// Whether a change has something of the tenant.
+    /// Whether a change names tokens, and none that is stored: revoked ones, or dropped by a
+    /// restore.
+    fn is_of_gone_tokens(&self, change: &ChangeRow) -> bool {
+        let (tokens, stored) = (change.tokens(), &self.tenant.other_tokens);
+        !tokens.is_empty() && !tokens.iter().any(|id| stored.contains(id))
+    }
+
+    /// Whether a change has something of the tenant, or of a remnant.
     fn is_theirs(&self, change: &ChangeRow) -> Result<bool, StoreError> {
         let tokens = change.tokens();
         let mut is_theirs = tokens.iter().any(|id| self.tenant.tokens.contains(id));
         let wanted = WantedEvents::Calendars(&self.filter);
-        change.walk(self.connection, 0, &wanted, |_, _| {
-            is_theirs = true;
-            Ok(ControlFlow::Break(()))
+        change.walk(self.connection, 0, &wanted, |_, event| {
+            let touched = read_head(event)?.calendars;
+            is_theirs |= touched.iter().any(|it| self.tenant.has(&it.calendar));
+            Ok(if is_theirs {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            })
         })?;
         Ok(is_theirs)
     }
@@ -207,7 +229,7 @@ impl<'a> LogErasure<'a> {
         change: &mut RewrittenChange,
     ) -> Result<Option<KeptEvent>, StoreError> {
         let head = read_head(event)?;
-        let is_theirs = |id: &str| self.tenant.prefixes.has(id);
+        let is_theirs = |id: &str| self.tenant.has(id);
         let touched = || head.calendars.iter().map(|it| it.calendar.as_str());
         if !touched().any(is_theirs) {
             let bytes = event.clone();

@@ -10,6 +10,8 @@ use crate::chance::Chance;
 
 /// The prefix of the tenant that is deleted.
 pub const DELETED: &str = OURS;
+/// The prefix of the tenant that stays.
+pub const STAYING: &str = THEIRS;
 
 /// How many calls in a row come of one caller.
 const TURN: u64 = 4;

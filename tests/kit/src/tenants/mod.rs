@@ -37,7 +37,7 @@ use super::readable::{dynamic, method};
 mod deletion;
 mod messages;
 
-pub use deletion::{DELETED, one_tenant_goes_on, two_tenants_live};
+pub use deletion::{DELETED, STAYING, one_tenant_goes_on, two_tenants_live};
 
 use messages::{Theirs, each_calendar, masked, mix};
 
