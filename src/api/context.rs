@@ -262,9 +262,9 @@ impl Api {
             },
             reach: reach.clone(),
         };
-        let caller = principal.name;
+        let caller = principal.recorded_name(&reach);
         let is_dry_run = message.validate_only();
-        let request = identify(method, message, &caller);
+        let request = identify(method, message, &principal.name);
         let terms = SubmitOptions {
             caller,
             reach,

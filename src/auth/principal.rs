@@ -10,6 +10,7 @@ use super::scopes::{MethodScopes, Scopes};
 use super::store_tokens::StoreToken;
 use crate::proto::v1::{CredentialKind, Scope};
 use bookd_core::ids::Caller;
+use bookd_core::reach::Reach;
 use bookd_core::token::TokenId;
 
 /// The longest name of a principal, in characters.
@@ -46,6 +47,17 @@ impl Principal {
             | Credential::Token(_)
             | Credential::Certificate(_)
             | Credential::Jwt(_) => None,
+        }
+    }
+
+    /// The name that stands in the changes of a call with this reach. A customer is not named: its
+    /// appointments can be erased, and nothing of it is left then.
+    pub fn recorded_name(&self, reach: &Reach) -> Caller {
+        match &self.credential {
+            Credential::Jwt(jwt) if reach.customer.is_some() => {
+                Caller(format!("{} (a customer)", jwt.issuer).into())
+            }
+            _ => self.name.clone(),
         }
     }
 

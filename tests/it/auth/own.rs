@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tonic::Status;
 
 use crate::auth_guarded::{Guarded, connected_with, open};
-use crate::auth_jwt::{grants_of, token_of};
+use crate::auth_jwt::{ISSUER, grants_of, token_of};
 use crate::harness::{Bookd, reason};
 use crate::words::{booking, holding};
 
@@ -123,6 +123,49 @@ async fn a_customer_books_for_itself_alone() {
     let refused = bookings.batch_book(batch).await.unwrap_err();
     assert_eq!(reason(&refused), "PERMISSION_DENIED");
     world.stop().await;
+}
+
+#[tokio::test]
+async fn the_name_of_a_customer_is_nowhere_in_the_file_and_request_ids_are_its_own() {
+    let world = World::new().await;
+    let customer = |subject: &str, email: &str| {
+        let claims = [
+            ("role", json!("customer")),
+            ("email", json!(email)),
+            ("email_verified", json!(true)),
+        ];
+        token_of(subject, &claims)
+    };
+    let named = customer("subject-4711", "mary@example.com");
+    let (mary, ann) = (
+        connected_with(&world.bookd, &named).await,
+        connected_with(&world.bookd, &customer("ann", "ann@example.com")).await,
+    );
+    let request = |local_start: &str| pb::BookAppointmentRequest {
+        request_id: "once".to_owned(),
+        ..for_person("M", "", local_start)
+    };
+    let first = book(&mary, request("2027-01-05T11:00")).await.unwrap();
+    let again = book(&mary, request("2027-01-05T11:00")).await.unwrap();
+    assert_eq!(first.appointment_id, again.appointment_id);
+    book(&ann, request("2027-01-05T12:00")).await.unwrap();
+    let changes = ListServiceClient::new(world.desk.clone())
+        .list_changes(pb::ListChangesRequest {
+            appointment_id: first.appointment_id,
+            ..Default::default()
+        })
+        .await
+        .unwrap()
+        .into_inner()
+        .changes;
+    assert_eq!(changes[0].caller, format!("{ISSUER} (a customer)"));
+    drop((mary, ann, world.desk, world.eve));
+    let folder = world.bookd.stop_and_keep().await;
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        let is_there = bytes.windows(12).any(|it| it == b"subject-4711");
+        assert!(!is_there);
+    }
 }
 
 #[tokio::test]
