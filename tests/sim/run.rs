@@ -10,9 +10,8 @@ use crate::disk::Machine;
 use crate::faults::Faults;
 use crate::life::lookup;
 use crate::server::{SERVER, serve};
-use crate::world::{Counting, Phase, World};
+use crate::world::{Phase, World};
 use crate::{clients, verify};
-use bookd::store::Store;
 use bookd_core::time::Instant;
 use bookd_kit::chance::Chance;
 use bookd_kit::history;
@@ -145,9 +144,6 @@ fn judge(world: &World, machine: &Machine) {
         .and_then(|mut it| it.oldest_change())
         .unwrap();
     let now = Instant::from_seconds(world.now());
-    if let Some(wrong) = wrong_count(world, store.as_mut(), now) {
-        world.find(wrong);
-    }
     let report =
         bookd::admin::check::check(store.as_mut(), oldest, &lookup(), now, |_| ()).unwrap();
     for checked in &report.invariants {
@@ -170,21 +166,6 @@ fn judge(world: &World, machine: &Machine) {
         .for_each(|it| world.find(it));
     let found = history::check(&world.ops.borrow(), &world.watched.borrow(), &log);
     found.into_iter().for_each(|it| world.find(it));
-}
-
-/// What tenants have by the count of the last server, where it is another than the store's. A server
-/// that does not know whether its last commit happened is not asked.
-fn wrong_count(world: &World, store: &mut dyn Store, now: Instant) -> Option<String> {
-    let counted = world.counted.borrow();
-    let Counting { quotas, status } = counted.as_ref()?;
-    let boot = store.boot().unwrap();
-    if boot.revision != status.revision() {
-        return None;
-    }
-    // The clock may have been set back.
-    let now = now.max(boot.last_time);
-    let (counted, stored) = (quotas.usage(now)?, store.usage(now).unwrap().all(now));
-    (counted != stored).then(|| format!("{counted:?} are counted of tenants, not {stored:?}"))
 }
 
 fn report(world: &World, faults: usize) -> Report {

@@ -17,7 +17,7 @@ use tonic::transport::{Channel, Endpoint};
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::disk::Machine;
-use crate::world::{Counting, World};
+use crate::world::World;
 
 pub const SERVER: &str = "server";
 const PORT: u16 = 7_070;
@@ -78,10 +78,7 @@ pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
         "the server starts at revision {}",
         engine.revision()
     ));
-    world.counted.replace(Some(Counting {
-        quotas: engine.quotas(),
-        status: engine.status(),
-    }));
+    world.hold_to_the_last_count(&engine);
     let api = Api {
         ids: machine.ids(),
         ..Api::new(engine.clone(), zones())

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bookd::clock::{Clock, Reading};
-use bookd::engine::{CLOCK_JUMP_MAX, CLOCK_STEADY, EngineStatus, TenantQuotas};
+use bookd::engine::{CLOCK_JUMP_MAX, CLOCK_STEADY, Engine, EngineStatus, TenantQuotas};
 use bookd_core::time::Instant;
 
 use bookd_kit::calls::{Call, Outcome};
@@ -60,13 +60,13 @@ pub enum Phase {
 }
 
 /// What the last server counted of tenants, and the revision up to which it did.
-pub struct Counting {
-    pub quotas: TenantQuotas,
-    pub status: EngineStatus,
+struct Counting {
+    quotas: TenantQuotas,
+    status: EngineStatus,
 }
 
 pub struct World {
-    pub counted: RefCell<Option<Counting>>,
+    counted: RefCell<Option<Counting>>,
     pub clock: SimClock,
     /// Seconds by which the wall clock is ahead of the virtual time.
     pub jumped: Cell<i64>,
@@ -115,6 +115,27 @@ impl World {
             busy: Cell::new(clients),
             moments: Cell::new(0),
         })
+    }
+
+    /// What a server has counted of tenants change by change must be what the next one counts from
+    /// the store, where that has the same last change.
+    pub fn hold_to_the_last_count(&self, started: &Engine) {
+        let next = Counting {
+            quotas: started.quotas(),
+            status: started.status(),
+        };
+        let Some(last) = self.counted.replace(Some(next)) else {
+            return;
+        };
+        if last.status.revision() == started.revision() {
+            let now = started.now();
+            let (counted, stored) = (last.quotas.usage(now), started.quotas().usage(now));
+            if counted != stored {
+                self.find(format!(
+                    "{counted:?} are counted of tenants, not {stored:?}"
+                ));
+            }
+        }
     }
 
     pub fn now(&self) -> i64 {
