@@ -19,6 +19,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 const REFUSALS_MAX: usize = 1_000;
 /// The caller of further refusals.
 const OTHERS: &str = "others";
+
 /// A refusal, as it is told apart from others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct RefusedCall {

@@ -41,7 +41,7 @@ const SELECT_LAST_TIME: &str =
 /// Scans the log from its beginning: no index has the time.
 const SELECT_FIRST_AFTER: &str =
     "select revision from changes where time > ?1 order by revision limit 1";
-const INSERT_RESTORED: &str = "insert into changes (revision, time, record) values (?1, ?2, ?3)";
+const INSERT_MARK: &str = "insert into changes (revision, time, record) values (?1, ?2, ?3)";
 pub(super) const PUT_FIRST_KEY: &str = "insert into meta (name, value) values ('first_key', ?1) \
      on conflict (name) do update set value = max(value, excluded.value)";
 
@@ -241,6 +241,18 @@ pub(super) fn count(connection: &Connection, sql: &str) -> Result<u64, StoreErro
     Ok(count.unsigned_abs())
 }
 
+/// Adds a mark to the log, at the time of the change before it.
+pub(super) fn put_mark(
+    connection: &Connection,
+    revision: Revision,
+    mark: &ChangeRecord,
+) -> Result<(), StoreError> {
+    let time: i64 = connection.query_row(SELECT_LAST_TIME, [], |row| row.get(0))?;
+    let record = mark.encode_to_vec();
+    connection.execute(INSERT_MARK, params![signed(revision.0), time, record])?;
+    Ok(())
+}
+
 impl Sqlite {
     /// How many calendars there are, deleted ones excluded.
     pub fn count_calendars(&self) -> Result<u64, StoreError> {
@@ -275,13 +287,11 @@ impl Sqlite {
         let last = log::revision(&self.connection)?;
         assert!(revision > last, "a revision is never given out again");
         let transaction = self.connection.transaction()?;
-        let time: i64 = transaction.query_row(SELECT_LAST_TIME, [], |row| row.get(0))?;
         let mut mark = ChangeRecord::new(Cause::Restore, Vec::new());
         if !keeps_tokens {
             mark.tokens = tokens::delete_all(&transaction)?;
         }
-        let record = mark.encode_to_vec();
-        transaction.execute(INSERT_RESTORED, params![signed(revision.0), time, record])?;
+        put_mark(&transaction, revision, &mark)?;
         transaction.execute(PUT_FIRST_KEY, [signed(first_key.0)])?;
         transaction.commit()?;
         Ok(mark.tokens.len())

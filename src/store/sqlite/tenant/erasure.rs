@@ -27,7 +27,7 @@ use crate::store::codec::calendar::ProfileRecord;
 use crate::store::codec::change::ChangeRecord;
 use crate::store::codec::erasure::NewIds;
 use crate::store::codec::record::calendar_id;
-use crate::store::sqlite::copy::{PUT_FIRST_KEY, count};
+use crate::store::sqlite::copy::{PUT_FIRST_KEY, count, put_mark};
 use crate::store::sqlite::read::raw_appointments_by_key;
 use crate::store::sqlite::rows::{UPDATE_APPOINTMENT, key, signed, write};
 use crate::store::sqlite::{Sqlite, last};
@@ -40,7 +40,6 @@ use bookd_core::prefixes::Prefixes;
 /// How many rows are in memory at a time.
 const PAGE: i64 = 1_000;
 
-const INSERT_MARK: &str = "insert into changes (revision, time, record) values (?1, ?2, ?3)";
 const UPDATE_CALENDAR: &str = "update calendars set id = ?2, profile = ?3, update_time = create_time, revision = since \
      where key = ?1";
 const UPDATE_VERSION: &str = "update versions set version = ?2 where calendar = ?1";
@@ -101,7 +100,8 @@ impl Sqlite {
             keep_shared(connection, &tenant, &new_ids)?;
             delete_own(connection, &tenant, &new_ids, bearers)?;
             connection.execute(PUT_FIRST_KEY, [signed(next_key.0)])?;
-            leave_mark(connection)?;
+            let mark = ChangeRecord::new(Cause::TenantDeletion, Vec::new());
+            put_mark(connection, last(connection)?.revision.next(), &mark)?;
             connection.execute_batch(DROP_TABLES)?;
             Ok(tenant.size)
         })
@@ -172,14 +172,5 @@ fn delete_own(
     }
     connection.execute(FORGET_CALLERS, [])?;
     connection.execute(DELETE_PRINCIPALS, [])?;
-    Ok(())
-}
-
-/// Adds the mark of the deletion to the log, at the time of the change before it.
-fn leave_mark(connection: &Connection) -> Result<(), StoreError> {
-    let before = last(connection)?;
-    let record = ChangeRecord::new(Cause::TenantDeletion, Vec::new()).encode_to_vec();
-    let (revision, time) = (signed(before.revision.next().0), before.time.seconds());
-    connection.execute(INSERT_MARK, params![revision, time, record])?;
     Ok(())
 }
