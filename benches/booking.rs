@@ -17,7 +17,7 @@ mod echo;
 mod service;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bookd::api::stack;
 use bookd::cli::bench::{ThreadTimes, fsync_rate, load};
@@ -34,7 +34,7 @@ use tonic::service::Routes;
 use tonic::transport::Channel;
 
 use echo::{Echo, Sized};
-use service::{CONNECTIONS, Spread, a_day, connections, open, start, tomorrow, two_workers};
+use service::{CONNECTIONS, Rate, Spread, a_day, connections, open, start, tomorrow, two_workers};
 
 /// How often each call is measured.
 const ROUNDS: usize = 3;
@@ -67,36 +67,18 @@ impl Measured {
     }
 }
 
-/// Makes calls for `SECONDS`, with `in_flight` callers that each make one call after the other;
-/// `call` takes the numbers of the caller and of its call.
+/// The rate of calls that `in_flight` callers make for `SECONDS`, see `service::rate`.
 async fn rate<F, Fut>(in_flight: usize, call: F) -> Measured
 where
     F: Fn(usize, usize) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = bool> + Send,
 {
-    let (started, cpu) = (Instant::now(), ThreadTimes::now().unwrap_or_default());
-    let until = started + Duration::from_secs_f64(SECONDS);
-    let mut callers = tokio::task::JoinSet::new();
-    for caller in 0..in_flight {
-        let call = call.clone();
-        callers.spawn(async move {
-            let mut done = 0_usize;
-            while Instant::now() < until {
-                assert!(
-                    call(caller, done).await,
-                    "a call of a benchmark was refused"
-                );
-                done += 1;
-            }
-            done
-        });
-    }
-    let done: usize = callers.join_all().await.into_iter().sum();
-    let cpu = ThreadTimes::now()
-        .unwrap_or_default()
-        .each_since(&cpu, done);
+    let Rate {
+        calls_per_second,
+        cpu,
+    } = service::rate(SECONDS, in_flight, call).await;
     Measured {
-        calls_per_second: done as f64 / started.elapsed().as_secs_f64(),
+        calls_per_second,
         cpu,
         of_echo: 1.0,
     }

@@ -17,12 +17,12 @@ mod service;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bookd::auth::{Access, GrantConfig, Grants};
-use bookd::cli::bench::{ThreadTimes, fsync_rate, load};
+use bookd::cli::bench::{fsync_rate, load};
+use bookd::cli::client::{CallerChannel, CallerToken};
 use bookd::ids::Ids;
-use bookd::open_store::open_sqlite;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::access_service_client::AccessServiceClient;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
@@ -32,13 +32,10 @@ use bookd::service::{Parts, Service};
 use bookd::zones::Zones;
 use bookd_core::time::{DAY, HOUR};
 use bookd_transport::{Tls, TlsFiles};
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
-use tonic::{Request, Status};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
-use service::{CONNECTIONS, Spread, a_day, booking, tomorrow, two_workers};
+use service::{CONNECTIONS, Rate, Spread, a_day, booking, start_with, tomorrow};
 
 /// How often each call is measured on each server.
 const ROUNDS: usize = 5;
@@ -52,38 +49,19 @@ const DAYS: i64 = 20;
 /// The scopes of the token: what a front end that books has.
 const SCOPES: [pb::Scope; 3] = [pb::Scope::Slots, pb::Scope::Book, pb::Scope::Manage];
 
-/// Sends a token with each call, if there is one.
-#[derive(Clone)]
-struct Bearer(Option<MetadataValue<Ascii>>);
-
-impl Interceptor for Bearer {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(token) = &self.0 {
-            let metadata = request.metadata_mut();
-            metadata.insert("authorization", token.clone());
-        }
-        Ok(request)
-    }
-}
-
-type Connection = InterceptedService<Channel, Bearer>;
-
 /// A server, and the connections to it.
 struct Measurable {
     service: Service,
-    connections: Vec<Connection>,
+    connections: Vec<CallerChannel>,
 }
 
 impl Measurable {
     /// A server without TLS that asks nobody for credentials.
     async fn plain(folder: &Path) -> Self {
-        let parts = Parts {
-            workers: two_workers(),
-            ..Parts::local(Arc::new(Zones::bundled()))
-        };
-        let service = start(&folder.join("plain.db"), parts).await;
+        let parts = Parts::local(Arc::new(Zones::bundled()));
+        let service = start_with(&folder.join("plain.db"), parts).await;
         let endpoint = Endpoint::from_shared(format!("http://{}", service.local_addr())).unwrap();
-        let connections = connect(&endpoint, Bearer(None)).await;
+        let connections = connect(&endpoint, CallerToken(None)).await;
         Self {
             service,
             connections,
@@ -106,12 +84,11 @@ impl Measurable {
             client_ca: None,
         };
         let parts = Parts {
-            workers: two_workers(),
             access: Access::granted(grants),
             tls: Some(Tls::load(files).unwrap()),
             ..Parts::local(Arc::new(Zones::bundled()))
         };
-        let service = start(&folder.join("guarded.db"), parts).await;
+        let service = start_with(&folder.join("guarded.db"), parts).await;
         let authority = Certificate::from_pem(made.cert.pem());
         let tls = ClientTlsConfig::new().ca_certificate(authority);
         let port = service.local_addr().port();
@@ -184,16 +161,11 @@ fn calendar(number: usize) -> String {
     format!("calendar-{number}")
 }
 
-fn bearer(token: &str) -> Bearer {
-    Bearer(Some(format!("Bearer {token}").parse().unwrap()))
+fn bearer(token: &str) -> CallerToken {
+    CallerToken(Some(format!("Bearer {token}").parse().unwrap()))
 }
 
-async fn start(file: &Path, parts: Parts) -> Service {
-    let store = open_sqlite(file, &parts.zones).unwrap();
-    Service::start(parts, Box::new(store)).await.unwrap()
-}
-
-async fn connect(endpoint: &Endpoint, bearer: Bearer) -> Vec<Connection> {
+async fn connect(endpoint: &Endpoint, bearer: CallerToken) -> Vec<CallerChannel> {
     let endpoint = endpoint.clone().tcp_nodelay(true);
     let mut connections = Vec::new();
     for _ in 0..CONNECTIONS {
@@ -204,7 +176,7 @@ async fn connect(endpoint: &Endpoint, bearer: Bearer) -> Vec<Connection> {
 }
 
 /// A new token of the store.
-async fn created(operator: &Connection) -> String {
+async fn created(operator: &CallerChannel) -> String {
     let request = pb::CreateTokenRequest {
         name: "front".to_owned(),
         scopes: SCOPES.map(i32::from).to_vec(),
@@ -226,35 +198,25 @@ struct Measured {
     cpu: f64,
 }
 
-/// Makes calls for `SECONDS`, with `in_flight` callers that each make one call after the other;
-/// `call` takes a connection and the numbers of the caller and of its call.
-async fn rate<F, Fut>(in_flight: usize, connections: &[Connection], call: F) -> Measured
+/// The rate of calls that `in_flight` callers make for `SECONDS`, see `service::rate`; `call` takes a
+/// connection, too.
+async fn rate<F, Fut>(in_flight: usize, connections: &[CallerChannel], call: F) -> Measured
 where
-    F: Fn(Connection, usize, usize) -> Fut + Clone + Send + 'static,
+    F: Fn(CallerChannel, usize, usize) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = bool> + Send,
 {
-    let (started, cpu) = (Instant::now(), ThreadTimes::now().unwrap_or_default());
-    let until = started + Duration::from_secs_f64(SECONDS);
-    let mut callers = tokio::task::JoinSet::new();
-    for caller in 0..in_flight {
-        let (call, connection) = (call.clone(), connections[caller % CONNECTIONS].clone());
-        callers.spawn(async move {
-            let mut done = 0_usize;
-            while Instant::now() < until {
-                let is_done = call(connection.clone(), caller, done).await;
-                assert!(is_done, "a call of a benchmark was refused");
-                done += 1;
-            }
-            done
-        });
-    }
-    let done: usize = callers.join_all().await.into_iter().sum();
-    let cpu = ThreadTimes::now()
-        .unwrap_or_default()
-        .each_since(&cpu, done);
+    let connections = connections.to_vec();
+    let made = service::rate(SECONDS, in_flight, move |caller, n| {
+        call(connections[caller % CONNECTIONS].clone(), caller, n)
+    });
+    let Rate {
+        calls_per_second,
+        cpu,
+    } = made.await;
+    let cpu = cpu.services();
     Measured {
-        calls_per_second: done as f64 / started.elapsed().as_secs_f64(),
-        cpu: cpu.services(),
+        calls_per_second,
+        cpu,
     }
 }
 

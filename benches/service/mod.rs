@@ -10,7 +10,9 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use bookd::cli::bench::ThreadTimes;
 use bookd::clock::{Clock, SystemClock};
 use bookd::open_store::open_sqlite;
 use bookd::proto::v1 as pb;
@@ -36,14 +38,59 @@ pub(crate) fn two_workers() -> Workers {
 
 /// Starts the service on a file.
 pub(crate) async fn start(file: &Path, zones: Zones, limits: ServerLimits) -> Service {
-    let zones = Arc::new(zones);
-    let store = open_sqlite(file, &zones).unwrap();
     let parts = Parts {
-        workers: two_workers(),
         limits,
-        ..Parts::local(zones)
+        ..Parts::local(Arc::new(zones))
     };
+    start_with(file, parts).await
+}
+
+/// Starts a service of these parts on a file, on two workers.
+pub(crate) async fn start_with(file: &Path, parts: Parts) -> Service {
+    let store = open_sqlite(file, &parts.zones).unwrap();
+    let workers = two_workers();
+    let parts = Parts { workers, ..parts };
     Service::start(parts, Box::new(store)).await.unwrap()
+}
+
+/// The rate of some calls, and the processor time of each.
+pub(crate) struct Rate {
+    pub(crate) calls_per_second: f64,
+    pub(crate) cpu: ThreadTimes,
+}
+
+/// Makes calls for `seconds`, with `in_flight` callers that each make one call after the other;
+/// `call` takes the numbers of the caller and of its call.
+pub(crate) async fn rate<F, Fut>(seconds: f64, in_flight: usize, call: F) -> Rate
+where
+    F: Fn(usize, usize) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = bool> + Send,
+{
+    let (started, cpu) = (Instant::now(), ThreadTimes::now().unwrap_or_default());
+    let until = started + Duration::from_secs_f64(seconds);
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..in_flight {
+        let call = call.clone();
+        callers.spawn(async move {
+            let mut done = 0_usize;
+            while Instant::now() < until {
+                assert!(
+                    call(caller, done).await,
+                    "a call of a benchmark was refused"
+                );
+                done += 1;
+            }
+            done
+        });
+    }
+    let done: usize = callers.join_all().await.into_iter().sum();
+    let cpu = ThreadTimes::now()
+        .unwrap_or_default()
+        .each_since(&cpu, done);
+    Rate {
+        calls_per_second: done as f64 / started.elapsed().as_secs_f64(),
+        cpu,
+    }
 }
 
 /// Opens `number` connections.

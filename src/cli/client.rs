@@ -227,9 +227,9 @@ fn with_caller<M>(mut request: Request<M>, token: Option<&MetadataValue<Ascii>>)
     request
 }
 
-/// Adds the header `authorization` to each call.
+/// Adds this header `authorization` to each call, if there is one.
 #[derive(Clone, Debug)]
-pub struct CallerToken(Option<MetadataValue<Ascii>>);
+pub struct CallerToken(pub Option<MetadataValue<Ascii>>);
 
 impl Interceptor for CallerToken {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
