@@ -4,6 +4,7 @@
 //! The store is unchanged, and the same store gives the same bytes. A file appears whole or not at
 //! all: it is written under another name first.
 
+mod items;
 pub mod tenant;
 
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ use bookd_core::calendar::Calendar;
 use bookd_core::ids::{CalendarId, Revision};
 use bookd_core::reach::Reach;
 use bookd_core::time::Instant;
+use items::Items;
 
 /// Rows that are read at a time.
 const PAGE_ROWS: usize = 1_000;
@@ -169,21 +171,21 @@ impl<'a> Exporter<'a> {
             let calendar = self.calendar(id)?;
             self.since.insert(id.clone(), calendar.since);
         }
-        write!(out, "{{\"calendars\": [")?;
-        for (n, id) in ids.iter().enumerate() {
-            write!(out, "{}", if n == 0 { "\n" } else { ",\n" })?;
+        write!(out, "{{\"calendars\": ")?;
+        let mut calendars = Items::begin(&mut out)?;
+        for id in &ids {
             let calendar = self.calendar(id)?;
             let head = self.json.calendar(&calendar).to_string();
             // The appointments are the last member, an appointment on each line.
-            write!(
-                out,
-                "{}, \"appointments\": [",
-                head.strip_suffix('}').unwrap_or(&head)
-            )?;
-            let is_empty = self.appointments(&mut out, id)?;
-            write!(out, "{}]}}", if is_empty { "" } else { "\n" })?;
+            let (head, item) = (
+                head.strip_suffix('}').unwrap_or(&head),
+                calendars.next_item()?,
+            );
+            write!(item, "{head}, \"appointments\": ")?;
+            self.appointments(Items::begin(item)?, id)?;
+            write!(item, "}}")?;
         }
-        write!(out, "{}]", if ids.is_empty() { "" } else { "\n" })?;
+        calendars.end()?;
         if self.is_of_tenant {
             self.tenant(&mut out)?;
         }
@@ -218,13 +220,12 @@ impl<'a> Exporter<'a> {
         found.ok_or_else(|| AdminError::Failed(format!("calendar {id} vanished while it was read")))
     }
 
-    /// Writes the appointments whose first calendar is this one; answers whether there are none.
+    /// Writes the appointments whose first calendar is this one.
     fn appointments(
         &mut self,
-        out: &mut dyn Write,
+        mut items: Items<'_>,
         calendar: &CalendarId,
-    ) -> Result<bool, AdminError> {
-        let mut is_empty = true;
+    ) -> Result<(), AdminError> {
         let mut query = self.all_of(calendar);
         loop {
             let page = self.reader.list_appointments(&query)?;
@@ -244,18 +245,12 @@ impl<'a> Exporter<'a> {
                 {
                     continue;
                 }
-                write!(
-                    out,
-                    "{}{}",
-                    if is_empty { "\n" } else { ",\n" },
-                    self.json.message("Appointment", &message)
-                )?;
-                is_empty = false;
+                items.add(&self.json.message("Appointment", &message))?;
                 self.count();
             }
             match page.next {
                 Some(next) => query.after = Some(next),
-                None => return Ok(is_empty),
+                None => return Ok(items.end()?),
             }
         }
     }

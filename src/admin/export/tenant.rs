@@ -7,7 +7,8 @@ use std::io::Write;
 
 use serde_json::Value;
 
-use super::Exporter;
+use super::items::Items;
+use super::{Exporter, PAGE_ROWS};
 use crate::admin::AdminError;
 use crate::api::convert::render;
 use crate::proto::v1 as pb;
@@ -26,49 +27,22 @@ pub const MEMBERS: [&str; 4] = [
     "changes",
 ];
 
-/// Appointments that are read at a time.
-const PAGE_ROWS: usize = 1_000;
-
-/// Writes the items of a list, an item on each line.
-struct Items<'a> {
-    out: &'a mut dyn Write,
-    is_empty: bool,
-}
-
-impl<'a> Items<'a> {
-    fn begin(out: &'a mut dyn Write, name: &str) -> Result<Self, AdminError> {
-        write!(out, ",\n\"{name}\": [")?;
-        Ok(Self {
-            out,
-            is_empty: true,
-        })
-    }
-
-    fn add(&mut self, item: &Value) -> Result<(), AdminError> {
-        let before = if self.is_empty { "\n" } else { ",\n" };
-        self.is_empty = false;
-        Ok(write!(self.out, "{before}{item}")?)
-    }
-
-    fn end(self) -> Result<(), AdminError> {
-        Ok(write!(
-            self.out,
-            "{}]",
-            if self.is_empty { "" } else { "\n" }
-        )?)
-    }
+/// Begins a further member of the file.
+fn member<'a>(out: &'a mut dyn Write, name: &str) -> Result<Items<'a>, AdminError> {
+    write!(out, ",\n\"{name}\": ")?;
+    Ok(Items::begin(out)?)
 }
 
 impl Exporter<'_> {
     /// Writes the members beside the calendars.
     pub(super) fn tenant(&mut self, out: &mut dyn Write) -> Result<(), AdminError> {
         let [deleted, further, tokens, changes] = MEMBERS;
-        self.deleted_calendars(Items::begin(out, deleted)?)?;
-        self.further_appointments(Items::begin(out, further)?)?;
-        self.tokens(Items::begin(out, tokens)?)?;
+        self.deleted_calendars(member(out, deleted)?)?;
+        self.further_appointments(member(out, further)?)?;
+        self.tokens(member(out, tokens)?)?;
         // The history is the largest member, and the one that a reader may stop at.
         if self.has_history {
-            self.changes(Items::begin(out, changes)?)?;
+            self.changes(member(out, changes)?)?;
         }
         Ok(())
     }
@@ -79,7 +53,7 @@ impl Exporter<'_> {
             item["delete_time"] = Value::from(deleted.delete_time.to_string());
             items.add(&item)?;
         }
-        items.end()
+        Ok(items.end()?)
     }
 
     /// Appointments that are not, or not whole, among those of the calendars: on deleted calendars,
@@ -104,7 +78,7 @@ impl Exporter<'_> {
                 self.count();
             }
         }
-        items.end()
+        Ok(items.end()?)
     }
 
     fn is_whole_in_calendars(&self, seen: &Appointment) -> bool {
@@ -124,7 +98,7 @@ impl Exporter<'_> {
         loop {
             let page = self.reader.changes_from(from, &filter, PART_EVENTS_MAX)?;
             if page.next == from {
-                return items.end();
+                return Ok(items.end()?);
             }
             for part in &page.changes {
                 let change: pb::Change = render::change(&part.entry, &self.reach);
@@ -145,6 +119,6 @@ impl Exporter<'_> {
                     .message("TokenRecord", &render::token_record(token)),
             )?;
         }
-        items.end()
+        Ok(items.end()?)
     }
 }
